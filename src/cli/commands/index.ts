@@ -1,0 +1,12 @@
+/**
+ * The list of verbs: name, summary and a lazy import each, so that starting one verb loads only it.
+ */
+import type { CommandModule } from '../command.ts';
+
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<CommandModule>;
+}
+
+export const commands: readonly CommandEntry[] = [];

@@ -1,0 +1,112 @@
+/**
+ * Entry of the command line: builds the verb list, runs one verb, and is the only place that turns
+ * exceptions into messages and exit codes. Must not know what any verb does.
+ */
+import { Command, CommanderError } from 'commander';
+import { readFileSync } from 'node:fs';
+import { CliError, type ExitCode, type Io } from './command.ts';
+import { commands } from './commands/index.ts';
+
+const examples = `
+Examples:
+  podwall demo                          the whole story with real packets
+  podwall lab up                        a small cluster on this machine
+  podwall COMMAND --help                options and examples of one command
+
+Exit codes: 0 fine, 1 findings or differences, 2 usage or input error, 3 could not reach the cluster, lab or kernel.`;
+
+function version(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** The process as an `Io`. Colour follows NO_COLOR, FORCE_COLOR and the terminal. */
+export function processIo(signal: AbortSignal): Io {
+  const env = process.env;
+  const isTty = Boolean(process.stdout.isTTY);
+  const forced = env['FORCE_COLOR'] !== undefined && env['FORCE_COLOR'] !== '0';
+  const color = !env['NO_COLOR'] && (forced || (isTty && env['TERM'] !== 'dumb'));
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    stdin: process.stdin,
+    isTty,
+    color,
+    columns: process.stdout.columns ?? (Number(env['COLUMNS']) || 80),
+    env,
+    cwd: process.cwd(),
+    signal,
+  };
+}
+
+/** Runs one command line and returns its exit code; never throws for a user's mistake. */
+export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode> {
+  let code: ExitCode = 0;
+  const program = new Command('podwall')
+    .description('The firewall for Kubernetes pods: understand, prove, try, enforce and see NetworkPolicies.')
+    .version(version())
+    .addHelpText('after', examples)
+    .showSuggestionAfterError()
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({
+      writeOut: io.out,
+      writeErr: io.err,
+      getOutHelpWidth: () => io.columns,
+      getErrHelpWidth: () => io.columns,
+    });
+  const wanted = argv.find((word) => !word.startsWith('-'));
+  for (const entry of commands) {
+    const command = program.command(entry.name).summary(entry.summary).description(entry.summary);
+    if (entry.name !== wanted) continue;
+    const module = await entry.load();
+    command.copyInheritedSettings(program);
+    module.declare(command);
+    command.action(async () => {
+      code = await module.run(io, command.args, command.opts());
+    });
+  }
+  try {
+    if (argv.length === 0) {
+      program.outputHelp();
+      return 0;
+    }
+    await program.parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    return report(error, io);
+  }
+}
+
+function report(error: unknown, io: Io): ExitCode {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CliError) {
+    io.err(`error: ${error.message}\n`);
+    if (error.hint !== undefined) io.err(`hint: ${error.hint}\n`);
+    return error.code;
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  io.err(`error: ${text}\n`);
+  if (io.env['PODWALL_DEBUG'] && error instanceof Error) io.err(`${error.stack}\n`);
+  else io.err('hint: this should not happen; PODWALL_DEBUG=1 shows where it comes from\n');
+  return 3;
+}
+
+export async function main(argv: readonly string[]): Promise<void> {
+  const abort = new AbortController();
+  let interrupted: NodeJS.Signals | undefined;
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      interrupted ??= name;
+      abort.abort();
+    });
+  }
+  // A closed pipe (`podwall … | head`) is the reader's choice, not an error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  const code = await runCli(argv, processIo(abort.signal));
+  if (interrupted !== undefined) process.exitCode = interrupted === 'SIGINT' ? 130 : 143;
+  else process.exitCode = code;
+}

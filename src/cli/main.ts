@@ -43,7 +43,9 @@ export function processIo(signal: AbortSignal): Io {
 export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode> {
   let code: ExitCode = 0;
   const program = new Command('podwall')
-    .description('The firewall for Kubernetes pods: understand, prove, try, enforce and see NetworkPolicies.')
+    .description(
+      'The firewall for Kubernetes pods: understand, prove, try, enforce and see NetworkPolicies.',
+    )
     .version(version())
     .addHelpText('after', examples)
     .showSuggestionAfterError()

@@ -9,4 +9,10 @@ export interface CommandEntry {
   load(): Promise<CommandModule>;
 }
 
-export const commands: readonly CommandEntry[] = [];
+export const commands: readonly CommandEntry[] = [
+  {
+    name: 'demo',
+    summary: 'the whole story with real packets: predicted matrix beside the observed one',
+    load: async () => (await import('./demo.ts')).demo,
+  },
+];

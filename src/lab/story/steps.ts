@@ -7,6 +7,8 @@ import { namespaceManifest, podManifest } from './cluster.ts';
 export interface StoryPort {
   readonly protocol: 'TCP' | 'UDP';
   readonly port: number;
+  /** Nobody else listens there: probe outside hosts only. */
+  readonly outsideOnly?: true;
 }
 
 export interface StoryStep {
@@ -41,7 +43,10 @@ ${spec
 `;
 }
 
-const defaultDenyIngress = policy('default-deny-ingress', 'podSelector: {}\npolicyTypes: [Ingress]');
+const defaultDenyIngress = policy(
+  'default-deny-ingress',
+  'podSelector: {}\npolicyTypes: [Ingress]',
+);
 const defaultDenyEgress = policy('default-deny-egress', 'podSelector: {}\npolicyTypes: [Egress]');
 const defaultDenyAll = policy(
   'default-deny-all',
@@ -163,7 +168,7 @@ egress:
     ports: [
       { protocol: 'TCP', port: 6379 },
       { protocol: 'TCP', port: 80 },
-      { protocol: 'TCP', port: 5978 },
+      { protocol: 'TCP', port: 5978, outsideOnly: true },
     ],
     outsideDestinations: true,
   },

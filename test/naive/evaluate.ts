@@ -331,6 +331,8 @@ interface End {
   readonly nodeTraffic: boolean;
   /** Addresses this end may have on this connection; empty: not known. */
   readonly addresses: readonly Ip[];
+  /** Of the connection, hence of both ends; undefined when they have none in common. */
+  readonly family?: 4 | 6 | undefined;
 }
 
 interface World {
@@ -353,9 +355,8 @@ function podIps(pod: NaiveObject): Ip[] {
 
 function nodeIps(node: NaiveObject): Ip[] {
   const status = (node.status ?? {}) as { addresses?: { type: string; address: string }[] | null };
-  return (status.addresses ?? [])
-    .filter((entry) => entry.type === 'InternalIP' || entry.type === 'ExternalIP')
-    .map((entry) => parseIp(entry.address));
+  const texts = (status.addresses ?? []).map((entry) => entry.address);
+  return texts.filter((text) => /^[0-9.]+$|:/.test(text)).map(parseIp);
 }
 
 function finished(pod: NaiveObject): boolean {
@@ -412,7 +413,27 @@ function addressEnd(world: World, text: string): End {
     (o) => o.kind === 'Node' && nodeIps(o).some((mine) => sameIp(mine, ip)),
   );
   if (node !== undefined) return { node: node.metadata.name, nodeTraffic: true, addresses: [ip] };
+  const guest = world.objects.find(
+    (o) => o.kind === 'Pod' && podIps(o).some((mine) => sameIp(mine, ip)),
+  );
+  if (guest !== undefined) return podEnd(world, guest, text);
   return { nodeTraffic: false, addresses: [ip] };
+}
+
+/**
+ * The families a connection between two ends can have; an end of unknown address can have either.
+ * Where they have none in common, each keeps its addresses.
+ */
+function families(a: End, b: End): (4 | 6 | undefined)[] {
+  const has = (end: End, family: 4 | 6): boolean =>
+    end.addresses.length === 0 || end.addresses.some((ip) => ip.family === family);
+  const common = ([4, 6] as const).filter((family) => has(a, family) && has(b, family));
+  return common.length === 0 ? [undefined] : common;
+}
+
+function inFamily(end: End, family: 4 | 6 | undefined): End {
+  if (family === undefined) return end;
+  return { ...end, family, addresses: end.addresses.filter((ip) => ip.family === family) };
 }
 
 /** S25: a namespace always bears its own name as a label; without its object the rest is not known. */
@@ -537,11 +558,27 @@ function v1PeerMatches(world: World, policy: NaiveObject, peer: V1Peer, other: E
   );
 }
 
-/** Inside one of the blocks and none of the exceptions; not known if the address is not. */
+/** Inside one of the blocks and none of the exceptions (S113, S258). */
 function addressesIn(other: End, cidrs: readonly string[], except: readonly string[]): Truth {
-  const answers = other.addresses.map(
-    (ip) => cidrs.some((cidr) => inBlock(ip, cidr)) && !except.some((cidr) => inBlock(ip, cidr)),
-  );
+  const inside = (ip: Ip): boolean =>
+    cidrs.some((cidr) => inBlock(ip, cidr)) && !except.some((cidr) => inBlock(ip, cidr));
+  // An unknown address is inside for sure if every address of its family is, outside if none is:
+  // that can only change where a block begins or has just ended.
+  const { family } = other;
+  const steps = [...cidrs, ...except].map(parseBlock).filter((block) => block.family === family);
+  const anywhere = steps.flatMap(({ network, hostBits }) => [
+    network << hostBits,
+    (network + 1n) << hostBits,
+  ]);
+  const last = family === 4 ? 1n << 32n : 1n << 128n;
+  const candidates =
+    other.addresses.length > 0 || family === undefined
+      ? other.addresses
+      : [0n, ...anywhere].filter((bits) => bits < last).map((bits) => ({ family, bits }));
+  return agreed(candidates.map(inside));
+}
+
+function agreed(answers: readonly boolean[]): Truth {
   if (answers.length === 0) return 'unknown';
   if (answers.every((answer) => answer)) return 'yes';
   return answers.some((answer) => answer) ? 'unknown' : 'no';
@@ -647,16 +684,21 @@ function clusterPeerMatches(world: World, peer: ClusterPeer, other: End): Truth 
   return clusterSelects(world, peer, other);
 }
 
-/** S261, S262: the address is one of a selected node's addresses. */
+/**
+ * S261, S262: the address is one of a selected node's addresses. A pod of its own address is on
+ * none; a hostNetwork pod of unknown address has its node's.
+ */
 function nodesMatch(world: World, selector: Selector, other: End): Truth {
-  const wanted = world.objects
-    .filter((o) => o.kind === 'Node')
-    .filter((node) => selects(selector, podLabels(node)) === 'yes')
-    .flatMap((node) => nodeIps(node));
-  const answers = other.addresses.map((ip) => wanted.some((mine) => sameIp(mine, ip)));
-  if (answers.length === 0) return other.pod === undefined ? 'unknown' : 'no';
-  if (answers.every((answer) => answer)) return 'yes';
-  return answers.some((answer) => answer) ? 'unknown' : 'no';
+  if (other.pod !== undefined && other.onlyNetworkPolicy !== true) return 'no';
+  const nodes = world.objects.filter((o) => o.kind === 'Node');
+  const selected = nodes.filter((node) => selects(selector, podLabels(node)) === 'yes');
+  if (other.addresses.length > 0) {
+    const wanted = selected.flatMap((node) => nodeIps(node));
+    return agreed(other.addresses.map((ip) => wanted.some((mine) => sameIp(mine, ip))));
+  }
+  const name = other.node ?? (other.pod === undefined ? undefined : podSpec(other.pod).nodeName);
+  if (!nodes.some((node) => node.metadata.name === name)) return 'unknown';
+  return truth(selected.some((node) => node.metadata.name === name));
 }
 
 /**
@@ -808,13 +850,13 @@ function fromOwnNode(pod: NaiveObject, other: End): Truth {
   return truth(mine === other.node);
 }
 
-function evaluateIn(
-  world: World,
-  connection: NaiveConnection,
-): { egress: Possible; ingress: Possible } {
+interface Legs {
+  readonly egress: Possible;
+  readonly ingress: Possible;
+}
+
+function legs(world: World, connection: NaiveConnection, source: End, destination: End): Legs {
   const { settings } = world;
-  const source = endOf(world, connection.source);
-  const destination = endOf(world, connection.destination);
   const target = {
     protocol: connection.protocol,
     port: connection.port,
@@ -844,6 +886,21 @@ function evaluateIn(
   return { egress: egress(), ingress: ingress() };
 }
 
+/** S148: both legs must allow. */
+function together({ egress, ingress }: Legs): Possible {
+  return branch(
+    every(truthOf(egress), truthOf(ingress)),
+    () => allowed,
+    () => denied,
+  );
+}
+
+function truthOf(possible: Possible): Truth {
+  const outcome = outcomeOf(possible);
+  if (outcome === 'unknown') return 'unknown';
+  return truth(outcome === 'allowed');
+}
+
 /**
  * Whether a new connection comes up, by leg and in all (S148, S354–S357). Objects of kinds other
  * than Namespace, Node, Pod and the four policy kinds are ignored.
@@ -854,17 +911,19 @@ export function naiveEvaluate(
   settings: Partial<NaiveSettings> = {},
 ): NaiveVerdict {
   const chosen = { ...naiveDefaults, ...settings };
-  const world = { objects, settings: chosen, hostNetworkLikePods: false };
-  let { egress, ingress } = evaluateIn(world, connection);
-  if (chosen.hostNetworkPods === 'unknown') {
-    // S184: either option may be the cluster's.
-    const other = evaluateIn({ ...world, hostNetworkLikePods: true }, connection);
-    egress = either(egress, other.egress);
-    ingress = either(ingress, other.ingress);
-  }
-  const legs = { egress: outcomeOf(egress), ingress: outcomeOf(ingress) };
-  if (legs.egress === 'denied' || legs.ingress === 'denied') return { outcome: 'denied', ...legs };
-  if (legs.egress === 'unknown' || legs.ingress === 'unknown')
-    return { outcome: 'unknown', ...legs };
-  return { outcome: 'allowed', ...legs };
+  // S184: where the setting says unknown, either option may be the cluster's.
+  const options = chosen.hostNetworkPods === 'unknown' ? [false, true] : [false];
+  const possibilities = options.flatMap((hostNetworkLikePods) => {
+    const world = { objects, settings: chosen, hostNetworkLikePods };
+    const source = endOf(world, connection.source);
+    const destination = endOf(world, connection.destination);
+    return families(source, destination).map((family) =>
+      legs(world, connection, inFamily(source, family), inFamily(destination, family)),
+    );
+  });
+  return {
+    outcome: outcomeOf(possibilities.map(together).reduce(either)),
+    egress: outcomeOf(possibilities.map((one) => one.egress).reduce(either)),
+    ingress: outcomeOf(possibilities.map((one) => one.ingress).reduce(either)),
+  };
 }

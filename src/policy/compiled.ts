@@ -34,7 +34,12 @@ export interface PodMatcher {
 export type CompiledPeer =
   | { readonly kind: 'pods'; readonly path: string; readonly matcher: PodMatcher }
   /** `set` is cidr minus excepts, already subtracted (S113); `text` keeps the words of the manifest. */
-  | { readonly kind: 'addresses'; readonly path: string; readonly set: AddressSet; readonly text: string }
+  | {
+      readonly kind: 'addresses';
+      readonly path: string;
+      readonly set: AddressSet;
+      readonly text: string;
+    }
   /** Addresses of nodes whose labels match (S261). */
   | { readonly kind: 'nodes'; readonly path: string; readonly selector: Selector }
   | { readonly kind: 'domainNames'; readonly path: string; readonly names: readonly string[] }

@@ -3,6 +3,7 @@
  * Must not know of engine, dataplane or any other kind.
  */
 import type { FieldError } from '../k8s/field-error.ts';
+import type { SchemaNode } from '../k8s/schema.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { SourceRange } from '../k8s/diagnostic.ts';
 import type { CompiledPolicy, Tier } from './compiled.ts';
@@ -13,16 +14,17 @@ export interface ValidationOptions {
    * StrictIPCIDRValidation). Lenient (S67) is what every earlier server does. Default: false.
    */
   readonly strictCidr?: boolean;
+  /**
+   * Which CRD bundle the cluster has, for the policy.networking.k8s.io kinds (S217, S221). Default:
+   * `experimental`, which knows every field.
+   */
+  readonly channel?: 'standard' | 'experimental';
   /** The stored object, when this is an update (S21, S71, S87). */
   readonly old?: KubeObject;
 }
 
 /** A schema tree good enough to find unknown and misplaced fields and wrong JSON types. */
-export type FieldSchema =
-  | { readonly type: 'object'; readonly fields: Readonly<Record<string, FieldSchema>> }
-  | { readonly type: 'map'; readonly values: FieldSchema }
-  | { readonly type: 'list'; readonly items: FieldSchema }
-  | { readonly type: 'string' | 'integer' | 'boolean' | 'int-or-string' | 'any' };
+export type FieldSchema = SchemaNode;
 
 export interface PolicyKind {
   readonly apiVersion: string;
@@ -32,6 +34,13 @@ export interface PolicyKind {
   readonly namespaced: boolean;
   readonly tier: Tier;
   readonly schema: FieldSchema;
+  /** The schema of another channel, where a kind has several; `schema` is the widest. */
+  schemaFor?(channel: 'standard' | 'experimental'): FieldSchema;
+  /**
+   * True when the server answers wrong JSON types with field errors from `validate` (CRDs, S222)
+   * instead of failing to decode the object (S31).
+   */
+  readonly typesAreFieldErrors?: boolean;
   /** Returns a defaulted copy; never changes its argument (S7–S14). */
   applyDefaults(object: KubeObject): KubeObject;
   /**
@@ -39,6 +48,13 @@ export interface PolicyKind {
    * types fit `schema`.
    */
   validate(object: KubeObject, options?: ValidationOptions): FieldError[];
+  /** The server's warnings for an accepted object, `<path>: <text>` (S72). */
+  warnings?(object: KubeObject): { readonly path: string; readonly text: string }[];
+  /**
+   * What the object means once the unknown field at `path` is dropped from it (S4, S220), as a
+   * sentence part; undefined when there is nothing worth saying.
+   */
+  meaningWithout?(object: KubeObject, path: string): string | undefined;
   /** Expects a defaulted object without validation faults. */
   compile(object: KubeObject, source?: SourceRange): CompiledPolicy;
 }

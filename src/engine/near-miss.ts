@@ -2,7 +2,13 @@
  * For a direction that nothing admits: which rules came close, and what they lacked. Reads verdicts
  * and compiled policies; must not know of output or of the text of manifests.
  */
-import type { CompiledPolicy, CompiledRule, Direction, PolicyRef } from '../policy/compiled.ts';
+import type {
+  CompiledPolicy,
+  CompiledRule,
+  Direction,
+  PodMatcher,
+  PolicyRef,
+} from '../policy/compiled.ts';
 import { createAddressBook, endOf, ownerOf, type AddressBook, type End } from './ends.ts';
 import { matchesPod, type PeerContext } from './peers.ts';
 import type { Target } from './ports.ts';
@@ -14,6 +20,8 @@ export interface NearMiss {
   readonly direction: Direction;
   readonly policy: PolicyRef;
   readonly rule: CompiledRule;
+  /** What the policy selects. */
+  readonly subject: PodMatcher;
   /**
    * `ports`: the peer is admitted, on other ports. `peers`: the port is admitted, for other peers.
    * `subject`: the rule would admit, but its policy selects other pods. `both`: the only rule of an
@@ -72,7 +80,9 @@ function missesOf(
     const selected = isolating.has(policy.ref.key) || selectsSubject(policy, subject, snapshot);
     return policy.rules[direction].flatMap((rule): NearMiss[] => {
       const lacks = lack(rule, other, target, context, selected);
-      return lacks === undefined ? [] : [{ direction, policy: policy.ref, rule, lacks }];
+      return lacks === undefined
+        ? []
+        : [{ direction, policy: policy.ref, rule, subject: policy.subject, lacks }];
     });
   });
 }

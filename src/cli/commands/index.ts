@@ -15,4 +15,14 @@ export const commands: readonly CommandEntry[] = [
     summary: 'the whole story with real packets: predicted matrix beside the observed one',
     load: async () => (await import('./demo.ts')).demo,
   },
+  {
+    name: 'why',
+    summary: 'can SRC reach DST, and why (not)?',
+    load: async () => (await import('./why.ts')).why,
+  },
+  {
+    name: 'explain',
+    summary: 'every policy of some files in plain English',
+    load: async () => (await import('./explain.ts')).explain,
+  },
 ];

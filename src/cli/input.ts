@@ -113,20 +113,32 @@ export async function readInput(io: Io, options: InputOptions): Promise<Input> {
 }
 
 async function readLive(io: Io, options: InputOptions): Promise<Input> {
-  const { loadConnection } = await import('../client/kubeconfig.ts');
+  const { connectTo } = await import('../client/transport.ts');
   const { readCluster } = await import('../client/snapshot-source.ts');
-  const connection = await loadConnection({
+  const connection = connectTo({
     env: io.env,
-    ...(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig }),
-    ...(options.context === undefined ? {} : { context: options.context }),
+    cwd: io.cwd,
+    kubeconfig: options.kubeconfig,
+    context: options.context,
   });
-  const { objects, missing } = await readCluster(connection, { signal: io.signal });
-  return {
-    objects: objects.map((object) => ({ object })),
-    diagnostics: [],
-    missing: missing.map(({ resource, reason }) => `${resource}: ${reason}`),
-    origin: connection.description,
-  };
+  const start = Date.now();
+  try {
+    const { objects, missing } = await readCluster(connection, {
+      signal: io.signal,
+      onProgress: ({ resource, objects: count }) => {
+        // Progress only for what takes long.
+        if (Date.now() - start > 1000) io.err(`reading ${resource}: ${count}\n`);
+      },
+    });
+    return {
+      objects: objects.map((object) => ({ object })),
+      diagnostics: [],
+      missing: missing.map(({ resource, reason }) => `${resource}: ${reason}`),
+      origin: `cluster ${connection.config.server}`,
+    };
+  } finally {
+    connection.close();
+  }
 }
 
 /**

@@ -80,6 +80,21 @@ export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode>
   }
 }
 
+/**
+ * Errors that the rooms below throw for things a user can meet, by name: importing the classes here
+ * would load those rooms for every verb.
+ */
+const expected: Readonly<Record<string, ExitCode>> = {
+  KubeconfigError: 2,
+  LabRefusal: 2,
+  KubeApiError: 3,
+  ConnectionError: 3,
+  ExecError: 3,
+  NftError: 3,
+  LabError: 3,
+  LabUnavailable: 3,
+};
+
 function report(error: unknown, io: Io): ExitCode {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof CliError) {
@@ -89,6 +104,14 @@ function report(error: unknown, io: Io): ExitCode {
   }
   const text = error instanceof Error ? error.message : String(error);
   io.err(`error: ${text}\n`);
+  const known = error instanceof Error ? expected[error.name] : undefined;
+  if (known !== undefined) {
+    for (const key of ['hint', 'remedy']) {
+      const hint: unknown = Reflect.get(error as Error, key);
+      if (typeof hint === 'string') io.err(`hint: ${hint}\n`);
+    }
+    return known;
+  }
   if (io.env['PODWALL_DEBUG'] && error instanceof Error) io.err(`${error.stack}\n`);
   else io.err('hint: this should not happen; PODWALL_DEBUG=1 shows where it comes from\n');
   return 3;

@@ -29,7 +29,7 @@ export const explain: CommandModule = {
       .addHelpText('after', help);
   },
   async run(io, args, raw) {
-    const options = raw as InputOptions & { output: string };
+    const options = raw as unknown as InputOptions & { output: string };
     if (options.output !== 'text' && options.output !== 'json') {
       throw new CliError(`no such output format: ${options.output}`, 2, 'use text or json');
     }

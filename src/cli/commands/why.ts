@@ -269,7 +269,7 @@ export const why: CommandModule = {
     declareInput(command);
   },
   async run(io, args, raw) {
-    const options = raw as InputOptions & { output: string };
+    const options = raw as unknown as InputOptions & { output: string };
     if (options.output !== 'text' && options.output !== 'json') {
       throw new CliError(`no such output format: ${options.output}`, 2, 'use text or json');
     }

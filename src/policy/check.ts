@@ -8,6 +8,7 @@ import { checkSchema, type SchemaNode, type UnknownField } from '../k8s/schema.t
 import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { CompiledPolicy } from './compiled.ts';
+import { rulesNotChecked } from './crd-schema.ts';
 import type { PolicyKind, ValidationOptions } from './policy-kind.ts';
 
 export interface CheckInput {
@@ -40,8 +41,8 @@ export interface CheckResult {
   readonly diagnostics: Diagnostic[];
 }
 
-/** Where a CRD's rules were not run because the object has coarser faults: no field, no fix. */
-const unchecked = '<nil>';
+/** The path of a fault that belongs to no field. */
+const noField = '<nil>';
 
 /** Checks one object of the given kind. Never throws for a fault of the input. */
 export function checkPolicyOf(
@@ -65,14 +66,14 @@ export function checkPolicyOf(
     message: string,
     hint?: string,
   ): void => {
-    const range = fieldPath === unchecked ? input.source : rangeOf(input, fieldPath);
+    const range = fieldPath === noField ? input.source : rangeOf(input, fieldPath);
     diagnostics.push({
       code,
       severity,
       message,
       ...(hint === undefined ? {} : { hint }),
       ...(range === undefined ? {} : { range }),
-      ...(fieldPath === unchecked ? {} : { fieldPath }),
+      ...(fieldPath === noField ? {} : { fieldPath }),
       object: objectName,
     });
   };
@@ -89,8 +90,12 @@ export function checkPolicyOf(
       );
     }
   }
-  if (kind.typesAreFieldErrors !== true && faults.typeErrors.length > 0) {
-    for (const { path, expected, actual } of faults.typeErrors) {
+  // Metadata is decoded into Go types for every kind, the rest of a custom resource is not.
+  const undecodable = faults.typeErrors.filter(
+    ({ path }) => kind.typesAreFieldErrors !== true || /^metadata(\.|$)/.test(path),
+  );
+  if (undecodable.length > 0) {
+    for (const { path, expected, actual } of undecodable) {
       report(
         'wrong-type',
         'error',
@@ -110,13 +115,13 @@ export function checkPolicyOf(
   const refused = strictness === 'strict' && faults.unknown.length > 0;
   for (const error of errors) {
     if (refused && followsFrom(error, faults.unknown)) continue;
-    const severity = error.path === unchecked ? 'info' : 'error';
+    const severity = error === rulesNotChecked ? 'info' : 'error';
     report('invalid-object', severity, error.path, formatFieldError(error));
   }
   if (errors.length > 0) return { defaulted, errors, diagnostics };
 
-  for (const { path, text } of kind.warnings?.(defaulted) ?? []) {
-    report('ambiguous-cidr', 'warning', path, `${path}: ${text}`);
+  for (const { code, path, text } of kind.warnings?.(defaulted) ?? []) {
+    report(code, 'warning', path, `${path}: ${text}`);
   }
   if (refused) return { defaulted, errors, diagnostics };
   const policy = kind.compile(defaulted, input.source);

@@ -3,13 +3,21 @@
  * policy. Must not know of files, pods or the engine.
  */
 import { checkPolicyOf, type CheckInput, type CheckOptions, type CheckResult } from './check.ts';
+import { adminNetworkPolicy } from './kinds/admin-network-policy.ts';
+import { baselineAdminNetworkPolicy } from './kinds/baseline-admin-network-policy.ts';
+import { clusterNetworkPolicy } from './kinds/cluster-network-policy.ts';
 import { networkPolicy } from './kinds/network-policy.ts';
 import type { PolicyKind } from './policy-kind.ts';
 
 export type { CheckInput, CheckOptions, CheckResult } from './check.ts';
 
 /** Every kind, in the order in which help and reports list them. */
-export const policyKinds: readonly PolicyKind[] = [networkPolicy];
+export const policyKinds: readonly PolicyKind[] = [
+  networkPolicy,
+  clusterNetworkPolicy,
+  adminNetworkPolicy,
+  baselineAdminNetworkPolicy,
+];
 
 /** The kind for an object's `apiVersion` and `kind`, exact as the server compares them. */
 export function policyKindOf(apiVersion: string, kind: string): PolicyKind | undefined {

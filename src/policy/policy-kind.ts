@@ -26,6 +26,13 @@ export interface ValidationOptions {
 /** A schema tree good enough to find unknown and misplaced fields and wrong JSON types. */
 export type FieldSchema = SchemaNode;
 
+export interface PolicyWarning {
+  /** Diagnostic code. */
+  readonly code: string;
+  readonly path: string;
+  readonly text: string;
+}
+
 export interface PolicyKind {
   readonly apiVersion: string;
   readonly kind: string;
@@ -48,8 +55,8 @@ export interface PolicyKind {
    * types fit `schema`.
    */
   validate(object: KubeObject, options?: ValidationOptions): FieldError[];
-  /** The server's warnings for an accepted object, `<path>: <text>` (S72). */
-  warnings?(object: KubeObject): { readonly path: string; readonly text: string }[];
+  /** Warnings for an accepted object: the server's own (S72), and what it should have said. */
+  warnings?(object: KubeObject): PolicyWarning[];
   /**
    * What the object means once the unknown field at `path` is dropped from it (S4, S220), as a
    * sentence part; undefined when there is nothing worth saying.

@@ -27,8 +27,9 @@ import { cidrWarnings, parseCidr, type Cidr } from '../../net/cidr.ts';
 import { protocols, type Protocol } from '../../net/connection-set.ts';
 import type { SourceRange } from '../../k8s/diagnostic.ts';
 import type { CompiledPeer, CompiledPolicy, CompiledPort, CompiledRule } from '../compiled.ts';
+import { networkPolicyMeaningWithout } from '../dropped-fields.ts';
 import { labelSelectorSchema, objectSchema } from '../object-schema.ts';
-import type { FieldSchema, PolicyKind, ValidationOptions } from '../policy-kind.ts';
+import type { FieldSchema, PolicyKind, PolicyWarning, ValidationOptions } from '../policy-kind.ts';
 import { policyRefOf } from '../policy-ref.ts';
 
 const string: FieldSchema = { type: 'string' };
@@ -306,10 +307,12 @@ function isStrictSubset(except: Cidr, cidr: Cidr): boolean {
 // --- warnings ---------------------------------------------------------------------------------
 
 /** For each ambiguous or non-standard CIDR (S72). */
-function warnings(object: KubeObject): { path: string; text: string }[] {
-  const found: { path: string; text: string }[] = [];
+function warnings(object: KubeObject): PolicyWarning[] {
+  const found: PolicyWarning[] = [];
   const add = (path: string, text: string): void => {
-    for (const warning of cidrWarnings(text)) found.push({ path, text: warning });
+    for (const warning of cidrWarnings(text)) {
+      found.push({ code: 'ambiguous-cidr', path, text: warning });
+    }
   };
   const spec = specOf(object);
   for (const rule of [...rulesOf(spec, 'Ingress'), ...rulesOf(spec, 'Egress')]) {
@@ -421,5 +424,6 @@ export const networkPolicy: PolicyKind = {
   applyDefaults,
   validate,
   warnings,
+  meaningWithout: networkPolicyMeaningWithout,
   compile,
 };

@@ -134,7 +134,7 @@ async function readLive(io: Io, options: InputOptions): Promise<Input> {
       objects: objects.map((object) => ({ object })),
       diagnostics: [],
       missing: missing.map(({ resource, reason }) => `${resource}: ${reason}`),
-      origin: `cluster ${connection.config.server}`,
+      origin: connection.description,
     };
   } finally {
     connection.close();

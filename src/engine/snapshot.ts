@@ -21,6 +21,8 @@ export interface NodeInfo {
   readonly labels: Labels;
   readonly addresses: readonly Address[];
   readonly podCidrs: readonly string[];
+  /** True when no Node object was given: known only from pods that name it; labels are not known. */
+  readonly implied?: boolean;
   readonly source?: SourceRange;
 }
 
@@ -58,6 +60,26 @@ export interface PodInfo {
   readonly source?: SourceRange;
 }
 
+export interface ServiceEndpoint {
+  readonly address: Address;
+  /** Pod id, when the slice names one. */
+  readonly pod?: string;
+}
+
+/** An Ingress, HTTPRoute or GRPCRoute: what leads traffic from outside to Services. */
+export interface RouteInfo {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly hosts: readonly string[];
+  readonly backends: readonly {
+    readonly namespace: string;
+    readonly service: string;
+    readonly port?: number | string;
+  }[];
+  readonly source?: SourceRange;
+}
+
 export interface ServiceInfo {
   readonly namespace: string;
   readonly name: string;
@@ -71,7 +93,8 @@ export interface ServiceInfo {
     readonly nodePort?: number;
     readonly protocol: Protocol;
   }[];
-  /** From EndpointSlices, when given: pod ids or bare addresses. */
+  /** From EndpointSlices, when given; absent: not known. */
+  readonly endpoints?: readonly ServiceEndpoint[];
   readonly source?: SourceRange;
 }
 
@@ -125,6 +148,7 @@ export interface Snapshot {
   readonly pods: readonly PodInfo[];
   readonly podById: ReadonlyMap<string, PodInfo>;
   readonly services: readonly ServiceInfo[];
+  readonly routes?: readonly RouteInfo[];
   readonly policies: readonly CompiledPolicy[];
   readonly settings: Settings;
   readonly completeness: Completeness;

@@ -24,6 +24,14 @@ function read(file: string): Scenario {
   return { name: file.replace('.scenario', ''), sections };
 }
 
+/** Writes what came out into the file, for a person to read and judge: UPDATE_SCENARIOS=1. */
+function update(file: string, seen: Readonly<Record<string, string>>): void {
+  const sections = new Map(read(file).sections);
+  for (const [name, text] of Object.entries(seen)) sections.set(name, text);
+  const text = [...sections].map(([name, body]) => `====${name}====\n${body}`).join('');
+  writeFileSync(join(import.meta.dirname, file), text);
+}
+
 /** Words of a command line; single quotes group. */
 function words(line: string): string[] {
   return [...line.trim().matchAll(/'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? '');
@@ -62,12 +70,14 @@ it.each(files.map((file) => [file]))('%s', async (file) => {
       cwd: directory,
       signal: new AbortController().signal,
     });
+    if (process.env['UPDATE_SCENARIOS'] === '1') update(file, { stdout, stderr, status: `${code}\n` });
     // Both streams first: a wrong status alone tells nothing.
     const seen = { stdout, stderr, status: code };
+    const { sections: wanted } = read(file);
     expect(seen).toEqual({
-      stdout: sections.get('stdout') ?? stdout,
-      stderr: sections.get('stderr') ?? '',
-      status: Number(sections.get('status') ?? 0),
+      stdout: wanted.get('stdout') ?? '',
+      stderr: wanted.get('stderr') ?? '',
+      status: Number(wanted.get('status') ?? 0),
     });
   } finally {
     rmSync(directory, { recursive: true, force: true });

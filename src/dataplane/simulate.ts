@@ -1,0 +1,257 @@
+/**
+ * Interprets a table as the kernel does, packet for packet of a new connection: the second
+ * implementation behind `--simulate` and the contract tests. Must not know of policies.
+ */
+import { compareAddresses, formatAddress, parseAddress } from '../net/address.ts';
+import type { Address, Family } from '../net/address.ts';
+import { containsAddress, addressSetOf } from '../net/address-set.ts';
+import { parseCidr } from '../net/cidr.ts';
+import type { Protocol } from '../net/connection-set.ts';
+import type { Direction } from '../policy/compiled.ts';
+import { frameChains } from './model.ts';
+import type { Condition, Drop, NodeProgram, Rule } from './model.ts';
+import type { Backend } from './backend.ts';
+import { applyOperations, plan } from './plan.ts';
+import { copyTable, emptyTable } from './state.ts';
+import type { TableState } from './state.ts';
+
+/** A first packet of a connection, after destination NAT. */
+export interface Packet {
+  readonly source: Address;
+  readonly destination: Address;
+  readonly protocol: Protocol | 'other';
+  /** Destination port; absent for `other`. */
+  readonly port?: number;
+}
+
+/** Where the node's kernel meets the packet. */
+export type Path = 'forward' | 'from-pod-to-node' | 'from-node';
+
+export type SimulatedVerdict =
+  | { readonly outcome: 'allowed' }
+  | { readonly outcome: 'denied'; readonly direction: Direction; readonly unknownPod: boolean };
+
+const allowed: SimulatedVerdict = { outcome: 'allowed' };
+
+/** What `program`'s node does with a packet. Packets that the node itself sends are free (S160). */
+export function simulate(
+  program: NodeProgram,
+  packet: Packet,
+  path: Path = 'forward',
+): SimulatedVerdict {
+  if (path === 'from-node') return allowed;
+  if (path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow') return allowed;
+  return judge(program, stateOf(program), packet, path);
+}
+
+const states = new WeakMap<NodeProgram, TableState>();
+
+function stateOf(program: NodeProgram): TableState {
+  let state = states.get(program);
+  if (state === undefined) {
+    state = emptyTable(program.options.table);
+    for (const transaction of plan(program, [], 1)) applyOperations(state, transaction.operations);
+    states.set(program, state);
+  }
+  return state;
+}
+
+/** As {@link simulate}, for a table between two transactions. `program` gives the frame. */
+export function judge(
+  program: Pick<NodeProgram, 'frame' | 'options'>,
+  state: TableState,
+  packet: Packet,
+  path: Path = 'forward',
+): SimulatedVerdict {
+  const source = formatAddress(packet.source);
+  const destination = formatAddress(packet.destination);
+  const { family } = packet.source;
+  if (family !== packet.destination.family)
+    throw new RangeError(`a packet from ${source} to ${destination} cannot be`);
+  const inRange = (address: Address): boolean =>
+    program.options.unknownPod === 'deny' &&
+    rangesOf(state).some((range) => containsAddress(range, address));
+
+  if (path === 'from-pod-to-node' && !state.locals[family].has(source) && !inRange(packet.source))
+    return allowed;
+  const hairpin = program.frame.selfThroughService === 'allow' && source === destination;
+  if (hairpin && state.locals[family].has(source)) return allowed;
+
+  const egress = state.dispatch.Egress[family].get(source);
+  if (egress !== undefined) {
+    const end = follow(state, egress, packet);
+    if (end !== frameChains.ingress)
+      return { outcome: 'denied', direction: 'Egress', unknownPod: false };
+  } else if (inRange(packet.source))
+    return { outcome: 'denied', direction: 'Egress', unknownPod: true };
+
+  const ingress = state.dispatch.Ingress[family].get(destination);
+  if (ingress !== undefined) {
+    const end = follow(state, ingress, packet);
+    if (end !== frameChains.accept)
+      return { outcome: 'denied', direction: 'Ingress', unknownPod: false };
+  } else if (path === 'forward' && inRange(packet.destination))
+    return { outcome: 'denied', direction: 'Ingress', unknownPod: true };
+  return allowed;
+}
+
+const ranges = new WeakMap<TableState, { key: string; sets: ReturnType<typeof addressSetOf>[] }>();
+
+function rangesOf(state: TableState): ReturnType<typeof addressSetOf>[] {
+  let held = ranges.get(state);
+  if (held?.key !== state.ranges) {
+    const sets = state.ranges
+      .split(' ')
+      .filter((text) => text !== '')
+      .flatMap((text) => {
+        const parsed = parseCidr(text);
+        return parsed.ok ? [addressSetOf(parsed.cidr)] : [];
+      });
+    held = { key: state.ranges, sets };
+    ranges.set(state, held);
+  }
+  return held.sets;
+}
+
+/** The frame chain that a packet ends in; undefined: it ran off a chain, which denies. */
+function follow(state: TableState, chain: string, packet: Packet): string | undefined {
+  const next = state.chains.get(chain);
+  // Chains of the frame, and chains that do not exist, end the walk.
+  if (next === undefined) return chain;
+  if (next.rules === undefined)
+    throw new Error(`chain ${chain} was read from the kernel: its rules are not known`);
+  for (const rule of next.rules) {
+    const target = outcomeOf(state, rule, packet);
+    if (target !== undefined) return follow(state, target, packet);
+  }
+  return undefined;
+}
+
+function outcomeOf(state: TableState, rule: Rule, packet: Packet): string | undefined {
+  if (rule.kind === 'goto')
+    return rule.when.every((condition) => holds(state, condition, packet))
+      ? rule.target
+      : undefined;
+  if (packet.protocol !== rule.protocol || packet.port === undefined) return undefined;
+  return state.portMaps.get(rule.map)?.entries.get(packet.port);
+}
+
+function holds(state: TableState, condition: Condition, packet: Packet): boolean {
+  switch (condition.kind) {
+    case 'protocol':
+      return packet.protocol === condition.protocol;
+    case 'port':
+      return (
+        packet.port !== undefined && packet.port >= condition.from && packet.port <= condition.to
+      );
+    case 'addresses': {
+      const address = endOf(condition, packet);
+      return address.family === condition.family && between(address, condition.from, condition.to);
+    }
+    case 'group': {
+      const address = endOf(condition, packet);
+      const group = state.groups.get(condition.group);
+      if (group === undefined || address.family !== condition.family) return false;
+      if (group.kind === 'members') return group.elements.has(formatAddress(address));
+      for (const element of group.elements) {
+        const [from, to] = element.split('-') as [string, string?];
+        if (between(address, from, to ?? from)) return true;
+      }
+      return false;
+    }
+  }
+}
+
+function endOf(condition: { readonly end: 'source' | 'destination' }, packet: Packet): Address {
+  return condition.end === 'source' ? packet.source : packet.destination;
+}
+
+function between(address: Address, from: string, to: string): boolean {
+  const low = parseAddress(from);
+  const high = parseAddress(to);
+  return (
+    low !== undefined &&
+    high !== undefined &&
+    compareAddresses(low, address) <= 0 &&
+    compareAddresses(address, high) <= 0
+  );
+}
+
+export interface MemoryBackend extends Backend {
+  /** Judges a packet and counts it when it is denied. Before the first apply everything passes. */
+  send(packet: Packet, path?: Path): SimulatedVerdict;
+}
+
+/** A backend without a kernel. */
+export function createMemoryBackend(): MemoryBackend {
+  let program: NodeProgram | undefined;
+  let tables: TableState[] = [];
+  const drops = new Map<string, Drop & { packets: number }>();
+  return {
+    apply: async (desired) => {
+      const transactions = plan(desired, tables, 1);
+      for (const transaction of transactions) {
+        if (transaction.operations.some(({ kind }) => kind === 'delete-table')) {
+          tables = tables.filter(({ table }) => table !== transaction.table);
+          continue;
+        }
+        let table = tables.find((known) => known.table === transaction.table);
+        if (table === undefined) {
+          table = emptyTable(transaction.table);
+          tables.push(table);
+        }
+        applyOperations(table, transaction.operations);
+      }
+      program = desired;
+      return {
+        transactions: transactions.map(({ phase, operations }) => ({
+          phase,
+          operations: operations.length,
+          milliseconds: 0,
+        })),
+        epoch: tables[0]?.epoch ?? 0,
+        reread: false,
+      };
+    },
+    drops: async () => [...drops.values()],
+    resetDrops: async () => drops.clear(),
+    read: async () => tables.map(copyTable),
+    forget: () => {},
+    cleanup: async () => {
+      tables = [];
+      program = undefined;
+      drops.clear();
+    },
+    send: (packet, path = 'forward') => {
+      const state = tables.find(({ hooked }) => hooked);
+      if (program === undefined || state === undefined || path === 'from-node') return allowed;
+      if (path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow') return allowed;
+      const verdict = judge(program, state, packet, path);
+      if (verdict.outcome === 'denied' && program.options.observe)
+        count(drops, packet, verdict.direction);
+      return verdict;
+    },
+  };
+}
+
+function count(
+  drops: Map<string, Drop & { packets: number }>,
+  packet: Packet,
+  direction: Direction,
+): void {
+  const source = formatAddress(packet.source);
+  const destination = formatAddress(packet.destination);
+  const key = [direction, source, destination, packet.protocol, packet.port].join(' ');
+  const held = drops.get(key);
+  if (held !== undefined) drops.set(key, { ...held, packets: held.packets + 1 });
+  else
+    drops.set(key, {
+      family: packet.source.family satisfies Family,
+      direction,
+      source,
+      destination,
+      protocol: packet.protocol,
+      ...(packet.port === undefined ? {} : { port: packet.port }),
+      packets: 1,
+    });
+}

@@ -36,7 +36,7 @@ export const selectorNothing: Selector = Object.freeze({
   requirements: Object.freeze([]),
   text: '<none>',
   nothing: true,
-  id: '\u0000nothing',
+  id: 'nothing',
 });
 
 /** Compiles a selector. Absent or null gives {@link selectorNothing}; `{}` {@link selectorEverything}. */
@@ -84,17 +84,17 @@ export function compileSelector(selector: LabelSelector | null | undefined): Sel
       .sort((a, b) => byCodeUnits(a.key, b.key))
       .map(({ text }) => text)
       .join(','),
-    id: sorted.map(([id]) => id).join('\u0002'),
+    id: sorted.map(([id]) => id).join(''),
   };
 }
 
-/** Separators are control characters, which no valid key or value holds. The key comes first, so ids sort by key. */
+/** JSON keeps it unambiguous whatever a key or value holds. */
 function idOf({ key, operator, values }: Requirement): string {
-  return `${key}\u0000${operator}\u0001${values.join('\u0001')}`;
+  return JSON.stringify([key, operator, ...values]);
 }
 
 function broken(fault: string): Selector {
-  return { requirements: [], text: '<error>', nothing: true, fault, id: '\u0000nothing' };
+  return { requirements: [], text: '<error>', nothing: true, fault, id: 'nothing' };
 }
 
 /** Not localeCompare: order must not depend on the machine. */

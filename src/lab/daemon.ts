@@ -1,0 +1,316 @@
+/**
+ * The lab itself: one process in network, mount and process namespaces of its own, that builds the
+ * network, keeps the objects, serves every listener and runs probes. When it ends the kernel removes
+ * everything. Must not be imported; `start.ts` runs it.
+ */
+import { rmSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { ExecError, run } from '../system/exec.ts';
+import { completeLabConfig, planNodes } from './config.ts';
+import { serveControl, toWire, type Handler } from './control.ts';
+import { createEnforcer, type Enforcer } from './enforce.ts';
+import { LabError, LabUnavailable } from './errors.ts';
+import { createListeners } from './listeners.ts';
+import { busyLimit, mapLimited } from './parallel.ts';
+import { endOf, planProbes, runProbes, type ProbeRunner } from './probe.ts';
+import { scriptArgs, scriptEnv } from './scripts.ts';
+import { controlPath, logPath } from './state-dir.ts';
+import { createStore, noSuchEndpoint, type LabStore, type StoreChange } from './store.ts';
+import {
+  addPodsScript,
+  fabricScript,
+  netnsPath,
+  outsideNetns,
+  removePodsScript,
+  type PodWiring,
+} from './topology.ts';
+import type { StoredPod } from './store.ts';
+import type {
+  ApplyResult,
+  LabConfig,
+  LabLifetime,
+  LabObject,
+  LabPort,
+  LabStatus,
+  ObjectRef,
+  ProbeRequest,
+} from './types.ts';
+import type { ProbeBatch, ProbeSighting } from './wire.ts';
+
+/** What `start.ts` writes on standard input once the daemon has said hello. */
+export interface DaemonOrder {
+  readonly config: LabConfig;
+  readonly stateDir: string;
+  readonly lifetime: LabLifetime;
+  readonly privileges: 'root' | 'user namespace';
+  /** The namespaces' first process as the host numbers it. */
+  readonly hostPid: number;
+}
+
+/** What the daemon writes on standard output until it is ready. */
+export type DaemonNews =
+  | { readonly kind: 'hello' }
+  | { readonly kind: 'progress'; readonly text: string }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'failed'; readonly error: ReturnType<typeof toWire> };
+
+const probesPerSource = 200;
+/** Sources probed from at a time: they mostly wait, and each is a process of 40 MB. */
+const probersAtOnce = Math.max(8, busyLimit() * 2);
+/** A prober ends by itself; this is for a machine that stands still. */
+const proberTimeoutMs = 600_000;
+
+let stopping = false;
+
+function tell(news: DaemonNews): void {
+  process.stdout.write(`${JSON.stringify(news)}\n`);
+}
+
+// Nobody reads any more once a detached lab is ready.
+process.stdout.on('error', () => {});
+
+async function shell(script: string): Promise<void> {
+  if (script === '') return;
+  const { code, stderr } = await run('sh', ['-s'], { input: script, env: scriptEnv() });
+  if (code !== 0) throw explainKernel(stderr.trim() || `sh ended with code ${code}`);
+}
+
+/** A kernel that lacks a part says so only in these words. */
+function explainKernel(message: string): Error {
+  if (/unknown device type|operation not supported/i.test(message)) {
+    return new LabUnavailable(
+      `the kernel lacks a part it needs: ${message}`,
+      'as root: modprobe -a veth nf_tables nf_conntrack nft_ct nft_fib_inet',
+    );
+  }
+  return new LabError(`building the network failed: ${message}`);
+}
+
+/** Pods with a network of their own; hostNetwork pods have their node's. */
+function wirings(pods: readonly StoredPod[]): PodWiring[] {
+  return pods
+    .filter((pod) => !pod.hostNetwork)
+    .map(({ namespace, name, node, slot, addresses }) => {
+      const link = `v${node.index}-${slot}`;
+      return { namespace, name, node, slot, addresses, link };
+    });
+}
+
+/** One change or probe run at a time, in the order asked: a report is about one state. */
+function createQueue(): <T>(act: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (act) => {
+    const next = last.then(act, act);
+    last = next.catch(() => {});
+    return next;
+  };
+}
+
+interface Running {
+  readonly store: LabStore;
+  readonly enforcer: Enforcer;
+  readonly handlers: Readonly<Record<string, Handler>>;
+}
+
+function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): Promise<void> } {
+  const store = createStore(config);
+  const enforcer = createEnforcer(config.nodes);
+  const listeners = createListeners();
+  const queue = createQueue();
+  const startedAt = new Date();
+
+  async function carryOut(change: StoreChange, started: number): Promise<ApplyResult> {
+    const notices = [...change.notices];
+    for (const pod of change.removed) listeners.close(pod.id);
+    await shell(removePodsScript(wirings(change.removed)));
+    await shell(addPodsScript(wirings(change.added)));
+    if (change.changes.some((one) => one.action !== 'unchanged')) {
+      notices.push(...(await enforcer.enforce(store.objects())));
+    }
+    // Only now, with policies in force, does anything answer in the new pods.
+    const faults = await mapLimited(change.added, busyLimit(), (pod) =>
+      listeners.open({
+        endpoint: pod.id,
+        netns: endOf({ kind: 'pod', pod }).netns,
+        ports: pod.ports,
+        ownNetwork: !pod.hostNetwork,
+      }),
+    );
+    notices.push(...faults.flat());
+    store.markReady(change.added);
+    return { changes: change.changes, notices, tookMs: performance.now() - started };
+  }
+
+  const changing = (act: () => StoreChange): Promise<ApplyResult> =>
+    queue(async () => {
+      const started = performance.now();
+      return carryOut(act(), started);
+    });
+
+  const runner: ProbeRunner = {
+    attempt: (netns, tasks) => sendProbes(netns, { concurrency: probesPerSource, tasks }),
+    resetDrops: () => enforcer.resetDrops(),
+    drops: () => enforcer.drops(),
+    parallel: probersAtOnce,
+  };
+
+  const status = (): LabStatus => {
+    const pods = store.pods();
+    return {
+      simulated: false,
+      startedAt: startedAt.toISOString(),
+      uptimeMs: Date.now() - startedAt.getTime(),
+      config,
+      nodes: store.nodes.map((node) => ({
+        name: node.name,
+        addresses: node.addresses,
+        podCidrs: node.podCidrs,
+        pods: pods.filter((pod) => pod.node.name === node.name).length,
+        revision: enforcer.revision(node.name),
+      })),
+      outside: config.outside,
+      pods: pods.length,
+      readyPods: store.readyPods(),
+      policies: store.countPolicies(),
+      privileges: order.privileges,
+      pid: order.hostPid,
+      stateDir: order.stateDir,
+    };
+  };
+
+  const handlers: Record<string, Handler> = {
+    apply: (params) => changing(() => store.apply(params as LabObject[])),
+    delete: (params) => changing(() => store.delete(params as ObjectRef[])),
+    objects: async () => store.objects(),
+    status: async () => status(),
+    async where(params) {
+      const endpoint = store.endpoint(params as string);
+      if (endpoint === undefined) throw noSuchEndpoint(params as string);
+      return { netns: netnsPath(endOf(endpoint).netns), pid: order.hostPid };
+    },
+    probe: (params, onProgress) =>
+      queue(async () => {
+        const request = params as ProbeRequest;
+        const plan = planProbes(store, request);
+        const { timeoutMs } = request;
+        return runProbes(plan, runner, {
+          onProgress,
+          ...(timeoutMs === undefined ? {} : { timeoutMs }),
+        });
+      }),
+    async closeListener(params) {
+      const { endpoint, port } = params as { endpoint: string; port: LabPort };
+      if (listeners.close(endpoint, port)) return;
+      throw new LabError(`${endpoint} has no listener on ${port.protocol} ${port.port}`);
+    },
+    async down() {
+      setImmediate(() => stop(order, 0));
+    },
+  };
+
+  return {
+    store,
+    enforcer,
+    handlers,
+    async boot() {
+      tell({ kind: 'progress', text: `building ${config.nodes.length} nodes and the wire` });
+      await shell(fabricScript(planNodes(config), config.outside));
+      await enforcer.enforce(store.objects());
+      tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
+      await mapLimited(config.outside, busyLimit(), ({ name, ports = [] }) =>
+        listeners.open({ endpoint: name, netns: outsideNetns(name), ports, ownNetwork: true }),
+      );
+    },
+  };
+}
+
+async function sendProbes(netns: string, batch: ProbeBatch): Promise<ProbeSighting[]> {
+  const args = [`--net=${netnsPath(netns)}`, process.execPath, ...scriptArgs('prober')];
+  const { stdout, stderr, code } = await run('nsenter', args, {
+    input: JSON.stringify(batch),
+    env: scriptEnv(),
+    timeoutMs: proberTimeoutMs,
+  });
+  const sightings = stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as ProbeSighting);
+  if (sightings.length === batch.tasks.length) return sightings;
+  throw new LabError(`the prober in ${netns} ended early (code ${code}): ${stderr.trim()}`);
+}
+
+/** Leaves nothing: the namespaces go with the process, the state directory is removed here. */
+function stop(order: DaemonOrder | undefined, code: number): never {
+  if (!stopping && order !== undefined) {
+    stopping = true;
+    rmSync(controlPath(order.stateDir), { force: true });
+    rmSync(logPath(order.stateDir), { force: true });
+    try {
+      rmSync(order.stateDir, { recursive: true });
+    } catch {
+      // Bound into our own /run it cannot be removed from inside; `down` removes it from outside.
+    }
+  }
+  process.exit(code);
+}
+
+/** Why nft does not work here, before a policy depends on it. */
+async function checkNft(): Promise<void> {
+  const test = 'add table inet podwall_check\ndelete table inet podwall_check\n';
+  try {
+    const { code, stderr } = await run('nft', ['-f', '-'], { input: test, env: scriptEnv() });
+    if (code !== 0) throw explainKernel(stderr.trim() || `operation not supported (code ${code})`);
+  } catch (error) {
+    if (!(error instanceof ExecError)) throw error;
+    throw new LabUnavailable(error.message, 'install the package nftables');
+  }
+}
+
+async function main(): Promise<void> {
+  const input = createInterface({ input: process.stdin });
+  let order: DaemonOrder | undefined;
+  const first = new Promise<DaemonOrder>((resolve) => {
+    input.once('line', (line) => resolve(JSON.parse(line) as DaemonOrder));
+  });
+  // The pipe closes when the process that started us ends, whatever ended it.
+  input.on('close', () => {
+    if (order === undefined || order.lifetime === 'parent') stop(order, 0);
+  });
+  for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(name, () => stop(order, 0));
+  }
+  tell({ kind: 'hello' });
+  order = await first;
+  try {
+    const config = completeLabConfig(order.config);
+    const lab = createLab(order, config);
+    let ready = false;
+    const guarded = Object.fromEntries(
+      Object.entries(lab.handlers).map(([method, handler]): [string, Handler] => [
+        method,
+        async (params, onProgress) => {
+          if (!ready && method !== 'down') throw new LabError('the lab is still starting');
+          return handler(params, onProgress);
+        },
+      ]),
+    );
+    await serveControl(controlPath(order.stateDir), guarded);
+    await checkNft();
+    await lab.boot();
+    ready = true;
+    tell({ kind: 'ready' });
+  } catch (error) {
+    tell({ kind: 'failed', error: toWire(error) });
+    stop(order, 1);
+  }
+}
+
+// Zero pages of a long log help nobody: say in one line what broke.
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`${new Date().toISOString()} ${error.stack ?? error.message}\n`);
+});
+
+if (process.env['PODWALL_LAB'] !== 'inside' || process.ppid !== 1) {
+  throw new LabError('the lab daemon runs only in namespaces of its own; use `podwall lab up`');
+}
+await main();

@@ -1,0 +1,31 @@
+/**
+ * The lab's surface: start one, find the running one, or simulate one.
+ */
+export { completeLabConfig, defaultLabConfig, defaultOutside } from './config.ts';
+export { LabError, LabRefusal, LabUnavailable, formatRefusal } from './errors.ts';
+export { createSimulatedLab } from './simulated.ts';
+export { connectLab, missingTools, startLab, type StartOptions } from './start.ts';
+export { kindNamed, pluralOf } from './store.ts';
+export type {
+  ApplyResult,
+  Change,
+  DropEvidence,
+  ExecOptions,
+  ExecResult,
+  Lab,
+  LabConfig,
+  LabLifetime,
+  LabObject,
+  LabPort,
+  LabStatus,
+  NodeStatus,
+  ObjectRef,
+  OutsideHost,
+  ProbeEvidence,
+  ProbeOutcome,
+  ProbeReport,
+  ProbeRequest,
+  ProbeResult,
+  Refusal,
+  Stack,
+} from './types.ts';

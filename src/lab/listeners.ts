@@ -1,0 +1,136 @@
+/**
+ * Everything that answers in the lab, served by the daemon alone: sockets are bound inside their own
+ * network by a short-lived process and handed over. Must not know of objects or policies.
+ */
+import { spawn } from 'node:child_process';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { createServer } from 'node:http';
+import type { Server, Socket } from 'node:net';
+import { LabError } from './errors.ts';
+import { scriptArgs, scriptEnv } from './scripts.ts';
+import { netnsPath } from './topology.ts';
+import type { LabPort } from './types.ts';
+import { identityHeader, type BindReply, type BindRequest } from './wire.ts';
+
+export interface ListenRequest {
+  /** Who answers: `namespace/name`, or the name of an outside host. */
+  readonly endpoint: string;
+  readonly netns: string;
+  readonly ports: readonly LabPort[];
+  /** The network is the endpoint's own, so its settings may be changed. */
+  readonly ownNetwork: boolean;
+}
+
+export interface Listeners {
+  /** Resolves when every port answers; the result names those that cannot, one sentence each. */
+  open(request: ListenRequest): Promise<string[]>;
+  /** All ports of an endpoint, or one. False when there was nothing to close. */
+  close(endpoint: string, port?: LabPort): boolean;
+  closeAll(): void;
+}
+
+type Opened = Server | UdpSocket;
+
+/** How long a binder may take before something is wrong, also on a loaded machine. */
+const bindTimeoutMs = 60_000;
+
+export function createListeners(): Listeners {
+  const open = new Map<string, Map<string, Opened>>();
+  const owners = new WeakMap<Socket, string>();
+  // One HTTP server for all pods; it never listens itself.
+  const http = createServer((request, response) => {
+    const endpoint = owners.get(request.socket) ?? '';
+    const name = endpoint.slice(endpoint.indexOf('/') + 1);
+    request.resume();
+    response.writeHead(200, { 'content-type': 'text/plain', [identityHeader]: endpoint });
+    response.end(request.method === 'HEAD' ? undefined : `${name}\n`);
+  });
+  http.on('clientError', (_error, socket) => socket.destroy());
+
+  const serve = (endpoint: string, port: LabPort, handle: Opened): void => {
+    const mine = open.get(endpoint) ?? new Map<string, Opened>();
+    open.set(endpoint, mine);
+    mine.set(portKey(port), handle);
+    // A reset by the other side is its business.
+    handle.on('error', () => {});
+    if (port.protocol === 'UDP') {
+      const socket = handle as UdpSocket;
+      const answer = `${endpoint}\n`;
+      socket.on('message', (_data, from) => socket.send(answer, from.port, from.address));
+      return;
+    }
+    (handle as Server).on('connection', (socket: Socket) => {
+      owners.set(socket, endpoint);
+      http.emit('connection', socket);
+    });
+  };
+
+  return {
+    open(request) {
+      if (request.ports.length === 0) return Promise.resolve([]);
+      return bindPorts(request, (port, handle) => serve(request.endpoint, port, handle));
+    },
+    close(endpoint, port) {
+      const mine = open.get(endpoint);
+      if (mine === undefined) return false;
+      const keys = port === undefined ? [...mine.keys()] : [portKey(port)];
+      let closed = false;
+      for (const key of keys) {
+        const handle = mine.get(key);
+        handle?.close();
+        closed = mine.delete(key) || closed;
+      }
+      if (mine.size === 0) open.delete(endpoint);
+      return closed;
+    },
+    closeAll() {
+      for (const mine of open.values()) for (const handle of mine.values()) handle.close();
+      open.clear();
+      http.closeAllConnections();
+    },
+  };
+}
+
+function portKey(port: LabPort): string {
+  return `${port.protocol}/${port.port}`;
+}
+
+function bindPorts(
+  request: ListenRequest,
+  onHandle: (port: LabPort, handle: Opened) => void,
+): Promise<string[]> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(
+      'nsenter',
+      [`--net=${netnsPath(request.netns)}`, process.execPath, ...scriptArgs('binder')],
+      { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: scriptEnv(), timeout: bindTimeoutMs },
+    );
+    const failures: string[] = [];
+    let stderr = '';
+    let done = false;
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    child.on('message', (reply: BindReply, handle) => {
+      if (reply.kind === 'done') {
+        done = true;
+        return;
+      }
+      const port = { protocol: reply.protocol, port: reply.port } as LabPort;
+      if (reply.kind === 'failed') {
+        failures.push(`${request.endpoint} does not listen on ${portKey(port)}: ${reply.error}`);
+      } else if (handle !== undefined) {
+        onHandle(port, handle as Opened);
+      }
+    });
+    child.on('error', reject);
+    child.on('close', () => {
+      if (done) resolve(failures);
+      else
+        reject(new LabError(`${request.endpoint}: its listeners did not start: ${stderr.trim()}`));
+    });
+    const message: BindRequest = { ports: request.ports, settings: request.ownNetwork };
+    child.send(message, (error) => {
+      // A binder that died explains itself through `close`.
+      if (error) child.kill();
+    });
+  });
+}

@@ -1,0 +1,293 @@
+/**
+ * Starts a lab: checks the tools, makes the namespaces, runs the daemon in them and waits until it is
+ * ready. Must not know what a lab does once it runs.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { accessSync, constants, closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { openLab } from './client.ts';
+import { completeLabConfig } from './config.ts';
+import { callControl, fromWire } from './control.ts';
+import type { DaemonNews, DaemonOrder } from './daemon.ts';
+import { LabError, LabUnavailable } from './errors.ts';
+import { scriptArgs, scriptEnv, searchPath } from './scripts.ts';
+import {
+  controlPath,
+  logPath,
+  makePrivateStateDir,
+  makeStateDir,
+  removeStateDir,
+  sharedStateDir,
+  sweepPrivateStateDirs,
+} from './state-dir.ts';
+import type { Lab, LabConfig, LabLifetime } from './types.ts';
+
+export interface StartOptions {
+  /** Default `detached`. */
+  readonly lifetime?: LabLifetime;
+  readonly onProgress?: (text: string) => void;
+  /** Aborting while it starts takes everything back and rejects with the reason. */
+  readonly signal?: AbortSignal;
+}
+
+const tools: readonly { readonly program: string; readonly debianPackage: string }[] = [
+  { program: 'ip', debianPackage: 'iproute2' },
+  { program: 'nft', debianPackage: 'nftables' },
+  { program: 'unshare', debianPackage: 'util-linux' },
+  { program: 'nsenter', debianPackage: 'util-linux' },
+  { program: 'mount', debianPackage: 'mount' },
+];
+
+/** Programs the lab needs and cannot find, with the Debian package of each. */
+export function missingTools(
+  env: NodeJS.ProcessEnv = process.env,
+): { readonly program: string; readonly debianPackage: string }[] {
+  const directories = searchPath(env).split(delimiter);
+  return tools.filter(
+    ({ program }) => !directories.some((directory) => isExecutable(join(directory, program))),
+  );
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function checkPlatform(): void {
+  if (process.platform !== 'linux') {
+    throw new LabUnavailable(
+      `it needs Linux network namespaces and this is ${process.platform}`,
+      'use a Linux machine or virtual machine',
+    );
+  }
+  const missing = missingTools();
+  if (missing.length === 0) return;
+  const packages = [...new Set(missing.map((tool) => tool.debianPackage))];
+  throw new LabUnavailable(
+    `${missing.map((tool) => tool.program).join(', ')} not found`,
+    `install the package${packages.length > 1 ? 's' : ''}: apt-get install ${packages.join(' ')}`,
+  );
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/**
+ * Runs as the first process of the new namespaces. `ip netns` keeps its names under /run, which must
+ * not be the host's; a state directory that lies there is bound back. The shell stays as the process
+ * that collects orphans, and ends with the daemon.
+ */
+const boot = `
+set -e
+dir=$1; shift
+exec 9<"$dir" 8<&0
+mount -t tmpfs -o mode=755,nosuid,nodev podwall-run /run
+mkdir -p /run/netns
+if [ ! -d "$dir" ]; then
+  mkdir -p "$dir"
+  mount --bind /proc/self/fd/9 "$dir"
+fi
+PODWALL_LAB=inside "$@" <&8 8<&- 9<&- &
+exec 0</dev/null 8<&- 9<&-
+wait $!
+`;
+
+/**
+ * Starts the real lab. Throws `LabUnavailable` when this machine or user cannot, `LabError` when a
+ * detached lab already runs.
+ */
+export async function startLab(
+  config: Partial<LabConfig> = {},
+  options: StartOptions = {},
+): Promise<Lab> {
+  const { lifetime = 'detached', onProgress, signal } = options;
+  signal?.throwIfAborted();
+  const complete = completeLabConfig(config);
+  checkPlatform();
+  await sweepPrivateStateDirs(async (stateDir) => !(await answers(stateDir)));
+  const stateDir = lifetime === 'parent' ? await makePrivateStateDir() : sharedStateDir();
+  if (lifetime === 'detached') {
+    await makeStateDir(stateDir);
+    if (await answers(stateDir)) throw new LabError('a lab is already running');
+    await removeStateDir(stateDir);
+    await makeStateDir(stateDir);
+  }
+  onProgress?.('making namespaces');
+  const child = spawnDaemon(stateDir);
+  try {
+    await becomeReady(child, { config: complete, stateDir, lifetime }, options);
+  } catch (error) {
+    child.kill('SIGKILL');
+    await removeStateDir(stateDir);
+    throw error;
+  }
+  if (lifetime === 'detached') child.stdin?.destroy();
+  // A lab that lives with us must not keep us alive: its end of the pipe closes when we end.
+  else unref(child.stdin);
+  child.stdout?.destroy();
+  child.unref();
+  return openLab(stateDir);
+}
+
+function unref(stream: unknown): void {
+  (stream as { unref?: () => void } | null)?.unref?.();
+}
+
+/** The detached lab of this user, if one runs. Removes what a killed one left. */
+export async function connectLab(): Promise<Lab | undefined> {
+  const stateDir = sharedStateDir();
+  if (await answers(stateDir)) return openLab(stateDir);
+  await removeStateDir(stateDir);
+  return undefined;
+}
+
+/** A daemon holds the socket, ready or not. */
+async function answers(stateDir: string): Promise<boolean> {
+  try {
+    await callControl(controlPath(stateDir), 'status', null);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ENOTDIR';
+  }
+}
+
+function spawnDaemon(stateDir: string): ChildProcess {
+  const log = openSync(logPath(stateDir), 'a', 0o600);
+  const user = isRoot() ? [] : ['--user', '--map-root-user'];
+  const namespaces = [
+    ...user,
+    '--net',
+    '--mount',
+    '--pid',
+    '--fork',
+    '--kill-child',
+    '--mount-proc',
+  ];
+  const daemon = [process.execPath, ...scriptArgs('daemon')];
+  try {
+    return spawn('unshare', [...namespaces, 'sh', '-c', boot, 'sh', stateDir, ...daemon], {
+      // Its own session: Ctrl-C in the terminal is for the command, which then says what shall end.
+      detached: true,
+      stdio: ['pipe', 'pipe', log],
+      env: scriptEnv(),
+      cwd: '/',
+    });
+  } finally {
+    closeSync(log);
+  }
+}
+
+function becomeReady(
+  child: ChildProcess,
+  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime'>,
+  options: StartOptions,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const { signal, onProgress } = options;
+    const abort = (): void => settle(() => reject(signal?.reason as Error));
+    const settle = (act: () => void): void => {
+      signal?.removeEventListener('abort', abort);
+      act();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    child.once('error', (error) => settle(() => reject(error)));
+    child.once('exit', () => settle(() => reject(explainExit(readLog(given.stateDir)))));
+    child.stdin?.on('error', () => {});
+    if (child.stdout === null) return reject(new LabError('the lab has no standard output'));
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      const news = JSON.parse(line) as DaemonNews;
+      if (news.kind === 'hello') {
+        const order: DaemonOrder = {
+          ...given,
+          privileges: isRoot() ? 'root' : 'user namespace',
+          hostPid: firstChild(child.pid ?? 0),
+        };
+        child.stdin?.write(`${JSON.stringify(order)}\n`);
+      } else if (news.kind === 'progress') {
+        onProgress?.(news.text);
+      } else if (news.kind === 'failed') {
+        settle(() => reject(fromWire(news.error)));
+      } else {
+        child.removeAllListeners('exit');
+        settle(resolve);
+      }
+    });
+  });
+}
+
+/** The process that `unshare` forked: the first one of the new namespaces. */
+function firstChild(pid: number): number {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    if (children !== '') return Number(children.split(' ')[0]);
+  } catch {
+    // Kernels without CONFIG_PROC_CHILDREN: look for it the long way.
+  }
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (Number(fields[1]) === pid) return Number(name);
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  throw new LabError('the first process of the lab cannot be found in /proc');
+}
+
+function readLog(stateDir: string): string {
+  try {
+    return readFileSync(logPath(stateDir), 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
+
+function readSetting(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/${path}`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The daemon never said hello: nearly always the kernel refused the namespaces. */
+function explainExit(log: string): Error {
+  const last = log.split('\n').at(-1) ?? '';
+  const refused = /permitted|denied|unshare|mount|No space left|Invalid argument/i.test(log);
+  if (!refused) return new LabError(`the lab ended while it started: ${log || 'it said nothing'}`);
+  if (isRoot()) {
+    return new LabUnavailable(
+      `root may not make namespaces here: ${last}`,
+      'in a container: start it with the SYS_ADMIN and NET_ADMIN capabilities (docker run --privileged)',
+    );
+  }
+  return new LabUnavailable(`this user may not make namespaces: ${last}`, userNamespaceRemedy());
+}
+
+/** What would let a plain user make a user namespace on this machine. */
+export function userNamespaceRemedy(
+  read: (path: string) => string | undefined = readSetting,
+): string {
+  const lines: string[] = [];
+  if (read('kernel/unprivileged_userns_clone') === '0') {
+    lines.push('as root: sysctl kernel.unprivileged_userns_clone=1');
+  }
+  const apparmor = read('kernel/apparmor_restrict_unprivileged_userns');
+  if (apparmor !== undefined && apparmor !== '0') {
+    lines.push('as root: sysctl kernel.apparmor_restrict_unprivileged_userns=0');
+  }
+  if (read('user/max_user_namespaces') === '0') {
+    lines.push('as root: sysctl user.max_user_namespaces=10000');
+  }
+  lines.push(lines.length === 0 ? 'run it as root' : 'or run it as root');
+  return lines.join('\n');
+}

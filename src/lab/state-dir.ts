@@ -1,0 +1,70 @@
+/**
+ * Where a lab keeps its control socket: one directory per user for the lab that outlives its command,
+ * a fresh one for a lab that does not. Must not know what is said over the socket.
+ */
+import { lstat, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { LabError } from './errors.ts';
+
+/** The kernel's limit for the path of a Unix socket, with its end mark. */
+const socketPathLimit = 108;
+const privatePrefix = 'podwall-lab-';
+
+/** The directory of this user's detached lab. */
+export function sharedStateDir(env: NodeJS.ProcessEnv = process.env): string {
+  const runtime = env['XDG_RUNTIME_DIR'];
+  if (runtime !== undefined && runtime.startsWith('/')) return join(runtime, 'podwall');
+  return join(tmpdir(), `podwall-${userInfo().uid}`);
+}
+
+export function controlPath(stateDir: string): string {
+  return join(stateDir, 'control.sock');
+}
+
+export function logPath(stateDir: string): string {
+  return join(stateDir, 'daemon.log');
+}
+
+/** Makes the directory, for its owner only. Refuses one that somebody else made. */
+export async function makeStateDir(stateDir: string): Promise<void> {
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const stats = await lstat(stateDir);
+  if (!stats.isDirectory() || stats.uid !== userInfo().uid || (stats.mode & 0o077) !== 0) {
+    throw new LabError(`${stateDir} is not a directory that only you can open; remove it`);
+  }
+  checkLength(stateDir);
+}
+
+/** A directory for a lab that ends with its parent. */
+export async function makePrivateStateDir(): Promise<string> {
+  const stateDir = await mkdtemp(join(tmpdir(), privatePrefix));
+  checkLength(stateDir);
+  return stateDir;
+}
+
+function checkLength(stateDir: string): void {
+  if (Buffer.byteLength(controlPath(stateDir)) < socketPathLimit) return;
+  throw new LabError(`the path ${stateDir} is too long for a socket; set TMPDIR to a shorter one`);
+}
+
+export async function removeStateDir(stateDir: string): Promise<void> {
+  await rm(stateDir, { recursive: true, force: true });
+}
+
+/** Own private directories that `isDead` says have no lab any more: both it and its parent were killed. */
+export async function sweepPrivateStateDirs(
+  isDead: (stateDir: string) => Promise<boolean>,
+): Promise<void> {
+  const base = tmpdir();
+  for (const name of await readdir(base)) {
+    if (!name.startsWith(privatePrefix)) continue;
+    const stateDir = join(base, name);
+    const stats = await lstat(stateDir).catch(() => undefined);
+    // One that is a minute old has had time to get its socket.
+    const old = stats !== undefined && Date.now() - stats.mtimeMs > 60_000;
+    if (old && stats.uid === userInfo().uid && (await isDead(stateDir))) {
+      await removeStateDir(stateDir);
+    }
+  }
+}

@@ -104,7 +104,8 @@ function labels(draw: Draw): Labels {
   );
 }
 
-function selector(draw: Draw, ofNamespaces: boolean): object {
+/** `nullable`: a built-in kind, where null means absent; a CRD refuses it. */
+function selector(draw: Draw, ofNamespaces: boolean, nullable = true): object {
   if (chance(draw, 15)) return {};
   const keys = ofNamespaces ? [...labelKeys, nameKey] : labelKeys;
   const valuesOf = (key: string): string[] => (key === nameKey ? namespaceNames : labelValues);
@@ -121,7 +122,7 @@ function selector(draw: Draw, ofNamespaces: boolean): object {
   });
   if (form === 0) return { matchExpressions };
   if (form === 1) return { matchLabels, matchExpressions };
-  return chance(draw, 10) ? { matchLabels, matchExpressions: null } : { matchLabels };
+  return nullable && chance(draw, 10) ? { matchLabels, matchExpressions: null } : { matchLabels };
 }
 
 // --- Namespaces, nodes, pods --------------------------------------------------------------------
@@ -349,13 +350,13 @@ function drawNetworkPolicy(
 // --- ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy -----------------------
 
 function podsPart(draw: Draw, bothRequired: boolean): object {
-  const podSelector = selector(draw, false);
+  const podSelector = selector(draw, false, false);
   if (!bothRequired && chance(draw, 25)) return { podSelector };
-  return { namespaceSelector: selector(draw, true), podSelector };
+  return { namespaceSelector: selector(draw, true, false), podSelector };
 }
 
 function clusterSubject(draw: Draw, bothRequired: boolean): object {
-  if (chance(draw, 60)) return { namespaces: selector(draw, true) };
+  if (chance(draw, 60)) return { namespaces: selector(draw, true, false) };
   return { pods: podsPart(draw, bothRequired) };
 }
 
@@ -368,7 +369,7 @@ function clusterPeer(
   if (direction === 'to' && chance(draw, 40)) {
     if (form.domainNames && chance(draw, 5))
       return { domainNames: ['*.example.com', 'example.org'] };
-    if (chance(draw, 30)) return { nodes: selector(draw, false) };
+    if (chance(draw, 30)) return { nodes: selector(draw, false, false) };
     const networks = listOf(draw, 1, 2, () => blockAround(draw, pick(draw, addresses), 0));
     return { networks: [...new Set(networks)] };
   }

@@ -359,6 +359,17 @@ function nodeIps(node: NaiveObject): Ip[] {
   return texts.filter((text) => /^[0-9.]+$|:/.test(text)).map(parseIp);
 }
 
+/** A hostNetwork pod that does not tell its address has that of its node. */
+function knownIps(world: World, pod: NaiveObject): Ip[] {
+  const own = podIps(pod);
+  const { hostNetwork, nodeName } = podSpec(pod);
+  if (own.length > 0 || hostNetwork !== true) return own;
+  const node = world.objects.find((o) => o.kind === 'Node' && o.metadata.name === nodeName);
+  const status = (node?.status ?? {}) as { addresses?: { type: string; address: string }[] | null };
+  const internal = (status.addresses ?? []).filter((entry) => entry.type === 'InternalIP');
+  return internal.map((entry) => parseIp(entry.address));
+}
+
 function finished(pod: NaiveObject): boolean {
   const phase = ((pod.status ?? {}) as PodStatus).phase;
   return phase === 'Succeeded' || phase === 'Failed';
@@ -385,7 +396,7 @@ function endOf(world: World, end: NaiveEnd): End {
 }
 
 function podEnd(world: World, pod: NaiveObject, address: string | undefined): End {
-  const addresses = address === undefined ? podIps(pod) : [parseIp(address)];
+  const addresses = address === undefined ? knownIps(world, pod) : [parseIp(address)];
   // S195: by default a finished pod is neither subject nor peer.
   if (finished(pod) && world.settings.terminatedPods === 'ignore') {
     return { nodeTraffic: false, addresses };
@@ -748,10 +759,10 @@ function ruleDecides(
 ): Possible {
   const peers = (direction === 'Ingress' ? rule.from : rule.to) ?? [];
   const accepts = rule.action === 'Accept' || rule.action === 'Allow';
-  // S266: fail closed. An Accept rule loses the peer, a Deny or Pass rule denies everything.
-  if (!accepts && !peers.every(peerUsable)) return denied;
+  // S266, S267: the rule fails closed. Accept matches nothing, Deny and Pass deny everything.
+  if (!peers.every(peerUsable)) return accepts ? rest : denied;
   const match = every(
-    some(...peers.filter(peerUsable).map((peer) => clusterPeerMatches(world, peer, other))),
+    some(...peers.map((peer) => clusterPeerMatches(world, peer, other))),
     truth(clusterPortsMatch(rule, target)),
   );
   const effect = accepts ? allowed : rule.action === 'Deny' ? denied : after;
@@ -764,10 +775,11 @@ function ruleDecides(
 
 /**
  * S277: lower number first. S289: equal numbers may apply in any order, unless the setting says
- * that names decide. BaselineAdminNetworkPolicy has no priority (S340) and stands last.
+ * that names decide. BaselineAdminNetworkPolicy has no priority (S340); how it stands to Baseline
+ * ClusterNetworkPolicies is written nowhere, and podwall takes it as 0.
  */
 function orders(world: World, policies: readonly NaiveObject[]): NaiveObject[][] {
-  const priority = (policy: NaiveObject): number => clusterSpec(policy).priority ?? Infinity;
+  const priority = (policy: NaiveObject): number => clusterSpec(policy).priority ?? 0;
   const sorted = policies.toSorted(
     (a, b) =>
       priority(a) - priority(b) ||
@@ -821,8 +833,9 @@ function decide(
   };
   const tier = networkPolicyTier(world, direction, subject.pod, other, target);
   const networkPolicy = (): Possible => {
-    const byPolicy = (): Possible => branch(tier.isolated, tier.admits, notIsolated);
-    return exempt.networkPolicy(byPolicy);
+    // Where NetworkPolicy has no say it admits (S161, S166); Baseline remains for pods it never isolates.
+    const admits = (): Possible => exempt.networkPolicy(tier.admits);
+    return branch(tier.isolated, admits, notIsolated);
   };
   return cluster('Admin', networkPolicy);
 }

@@ -104,8 +104,9 @@ export async function readInput(io: Io, options: InputOptions): Promise<Input> {
   for (const directory of kustomizations) {
     const { buildKustomization } = await import('../system/kustomize.ts');
     const { parseManifests } = await import('../manifest/parse.ts');
-    const text = await buildKustomization(directory);
-    const read = parseManifests({ file: `${directory} (kustomize)`, text });
+    const built = await buildKustomization(directory, { cwd: io.cwd, signal: io.signal });
+    if (!built.ok) throw new CliError(`${directory}: ${built.message}`, 2, built.hint);
+    const read = parseManifests({ file: `${directory} (kustomize)`, text: built.text });
     objects.push(...read.objects);
     diagnostics.push(...read.diagnostics);
   }

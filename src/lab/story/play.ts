@@ -90,13 +90,19 @@ export async function* playStory(
       if (ports.length === 0) continue;
       const to = outsideOnly ? outside : step.outsideDestinations ? everyone : pods;
       const request = { from: everyone, to, ports, family: 4, includeSelf: false } as const;
-      results.push(...(await lab.probe(request, options.onProgress)).results);
+      const report = await lab.probe(request, options.onProgress);
+      // What outside hosts do to each other is nobody's policy.
+      const touches = ({ source, destination }: ProbeResult): boolean =>
+        !outside.includes(source) || !outside.includes(destination);
+      results.push(...report.results.filter(touches));
     }
     const probeMs = Date.now() - probeStart;
     options.signal?.throwIfAborted();
     const predict = predictor(snapshot, results);
     const now = new Map<string, ProbeOutcome>();
-    const tables = step.ports.map((port) => tabulate(port, results, predict, before, now));
+    const tables = step.ports.map((port) =>
+      tabulate(port, everyone, results, predict, before, now),
+    );
     before = now;
     const cells = tables
       .flatMap((table) => table.cells.flat())
@@ -158,6 +164,7 @@ export function agrees(predicted: Outcome, observed: ProbeOutcome): boolean {
 
 function tabulate(
   port: StoryPort,
+  order: readonly string[],
   results: readonly ProbeResult[],
   predict: Predict,
   before: ReadonlyMap<string, ProbeOutcome>,
@@ -166,8 +173,8 @@ function tabulate(
   const mine = results.filter(
     (result) => result.protocol === port.protocol && result.port === port.port,
   );
-  const rows = [...new Set(mine.map((result) => result.source))];
-  const columns = [...new Set(mine.map((result) => result.destination))];
+  const rows = order.filter((name) => mine.some((result) => result.source === name));
+  const columns = order.filter((name) => mine.some((result) => result.destination === name));
   const byPair = new Map(mine.map((result) => [`${result.source} ${result.destination}`, result]));
   const cells = rows.map((source) =>
     columns.map((destination): StoryCell | undefined => {

@@ -1,6 +1,6 @@
 /**
  * Script inside the network of one source: runs all of that source's probes at once, bounded, and
- * reports each as one JSON line. It states what it saw; what that means is judged elsewhere.
+ * reports each as one JSON line at the end. It states what it saw; what that means is judged elsewhere.
  */
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
@@ -121,25 +121,63 @@ function ask(task: ProbeTask): Promise<Seen> {
   return Promise.resolve({ kind: 'failed', error: `the lab has no ${task.protocol} sockets` });
 }
 
-async function runTask(task: ProbeTask): Promise<void> {
-  const started = performance.now();
-  const seen = await ask(task);
-  const sighting: ProbeSighting = { id: task.id, ...seen, latencyMs: performance.now() - started };
-  process.stdout.write(`${JSON.stringify(sighting)}\n`);
+/**
+ * How many unanswered probes may be out: more while answers come fast or not at all (a drop costs
+ * nobody anything), fewer when they come late, because then the asking itself is the load.
+ */
+function createPace(limit: number): {
+  readonly room: () => number;
+  learn(seen: ProbeSighting): void;
+} {
+  let width = Math.min(32, limit);
+  return {
+    room: () => width,
+    learn({ kind, latencyMs }) {
+      if (kind === 'timeout') width += 2;
+      else if (latencyMs < 50) width += 0.5;
+      else if (latencyMs > 150) width *= 0.8;
+      width = Math.max(8, Math.min(limit, width));
+    },
+  };
 }
 
-async function runBatch(batch: ProbeBatch): Promise<void> {
+/** After so long a probe counts as probably dropped and makes room for the next. */
+const patienceMs = 100;
+
+function runBatch(batch: ProbeBatch): Promise<ProbeSighting[]> {
+  const sightings: ProbeSighting[] = [];
+  const pace = createPace(batch.concurrency);
   let next = 0;
-  const worker = async (): Promise<void> => {
-    for (;;) {
-      const task = batch.tasks[next++];
-      if (task === undefined) return;
-      await runTask(task);
-    }
-  };
-  await Promise.all(
-    Array.from({ length: Math.min(batch.concurrency, batch.tasks.length) }, worker),
-  );
+  let out = 0;
+  return new Promise((resolve) => {
+    const launch = (): void => {
+      if (sightings.length === batch.tasks.length) return resolve(sightings);
+      while (out < pace.room()) {
+        const task = batch.tasks[next++];
+        if (task === undefined) return;
+        out++;
+        let waiting = true;
+        const release = (): void => {
+          if (waiting) out--;
+          waiting = false;
+        };
+        const timer = setTimeout(() => {
+          release();
+          launch();
+        }, patienceMs);
+        const started = performance.now();
+        void ask(task).then((seen) => {
+          clearTimeout(timer);
+          release();
+          const sighting = { id: task.id, ...seen, latencyMs: performance.now() - started };
+          sightings.push(sighting);
+          pace.learn(sighting);
+          launch();
+        });
+      }
+    };
+    launch();
+  });
 }
 
 async function readInput(): Promise<string> {
@@ -149,4 +187,5 @@ async function readInput(): Promise<string> {
   return text;
 }
 
-await runBatch(JSON.parse(await readInput()) as ProbeBatch);
+const seen = await runBatch(JSON.parse(await readInput()) as ProbeBatch);
+process.stdout.write(seen.map((sighting) => `${JSON.stringify(sighting)}\n`).join(''));

@@ -16,7 +16,13 @@ import {
 } from '../net/address-set.ts';
 import type { AddressSet } from '../net/address-set.ts';
 import { formatCidr, parseCidr } from '../net/cidr.ts';
-import { allConnections, connectionsOf, hasConnection, protocols } from '../net/connection-set.ts';
+import {
+  allConnections,
+  connectionsOf,
+  hasConnection,
+  noConnections,
+  protocols,
+} from '../net/connection-set.ts';
 import type { ConnectionSet, Protocol } from '../net/connection-set.ts';
 import { matches } from '../k8s/selector.ts';
 import type { Selector } from '../k8s/selector.ts';
@@ -378,7 +384,7 @@ function compileProgram(
   };
 
   const rules: Rule[] = [];
-  const others = otherTarget(entries, settings, classOf, allow, deny);
+  const others = otherTarget(entries, isolated, settings, classOf);
   for (const protocol of protocols) {
     const pieces = portPieces(entries, protocol, classOf);
     const base = commonest(pieces);
@@ -458,18 +464,29 @@ function isNamed(
   );
 }
 
+/** S200: the setting speaks for NetworkPolicy only; the other tiers name protocols by rules without ports. */
 function otherTarget(
-  entries: readonly Entry[],
+  entries: Entry[],
+  isolated: boolean,
   settings: Settings,
   classOf: (applying: readonly number[]) => string,
-  allow: string,
-  deny: string,
 ): string {
-  if (settings.otherProtocols === 'allow') return allow;
-  // A pod that nothing decides about keeps the default whatever the protocol.
-  const applying = indicesOf(entries, (entry) => entry.connections.other);
-  const target = classOf(applying);
-  return settings.otherProtocols === 'deny' && target !== allow ? deny : target;
+  const { otherProtocols } = settings;
+  const judged = isolated && (otherProtocols === 'allow' || otherProtocols === 'deny');
+  const applying = indicesOf(
+    entries,
+    (entry) => entry.connections.other && !(judged && entry.tier === 'NetworkPolicy'),
+  );
+  if (judged && otherProtocols === 'allow') {
+    entries.push({
+      tier: 'NetworkPolicy',
+      action: 'Accept',
+      connections: { ...noConnections, other: true },
+      peers: [{ kind: 'any' }],
+    });
+    applying.push(entries.length - 1);
+  }
+  return classOf(applying);
 }
 
 interface Piece {

@@ -77,22 +77,29 @@ export function judge(
   const hairpin = program.frame.selfThroughService === 'allow' && source === destination;
   if (hairpin && state.locals[family].has(source)) return allowed;
 
-  const egress = state.dispatch.Egress[family].get(source);
-  if (egress !== undefined) {
-    const end = follow(state, egress, packet);
-    if (end !== frameChains.ingress)
-      return { outcome: 'denied', direction: 'Egress', unknownPod: false };
-  } else if (inRange(packet.source))
+  if (judgeLeg(state, 'Egress', packet) === 'denied')
+    return { outcome: 'denied', direction: 'Egress', unknownPod: false };
+  if (!state.dispatch.Egress[family].has(source) && inRange(packet.source))
     return { outcome: 'denied', direction: 'Egress', unknownPod: true };
-
-  const ingress = state.dispatch.Ingress[family].get(destination);
-  if (ingress !== undefined) {
-    const end = follow(state, ingress, packet);
-    if (end !== frameChains.accept)
-      return { outcome: 'denied', direction: 'Ingress', unknownPod: false };
-  } else if (path === 'forward' && inRange(packet.destination))
+  if (judgeLeg(state, 'Ingress', packet) === 'denied')
+    return { outcome: 'denied', direction: 'Ingress', unknownPod: false };
+  const known = state.dispatch.Ingress[family].has(destination);
+  if (!known && path === 'forward' && inRange(packet.destination))
     return { outcome: 'denied', direction: 'Ingress', unknownPod: true };
   return allowed;
+}
+
+/** One side's decision; undefined when that side is no local pod. */
+export function judgeLeg(
+  state: TableState,
+  direction: Direction,
+  packet: Packet,
+): 'allowed' | 'denied' | undefined {
+  const address = formatAddress(direction === 'Egress' ? packet.source : packet.destination);
+  const chain = state.dispatch[direction][packet.source.family].get(address);
+  if (chain === undefined) return undefined;
+  const passes = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
+  return follow(state, chain, packet) === passes ? 'allowed' : 'denied';
 }
 
 const ranges = new WeakMap<TableState, { key: string; sets: ReturnType<typeof addressSetOf>[] }>();

@@ -65,8 +65,9 @@ export function checkPolicyOf(
     fieldPath: string,
     message: string,
     hint?: string,
+    where: string = fieldPath,
   ): void => {
-    const range = fieldPath === noField ? input.source : rangeOf(input, fieldPath);
+    const range = fieldPath === noField ? input.source : rangeOf(input, where);
     diagnostics.push({
       code,
       severity,
@@ -113,10 +114,19 @@ export function checkPolicyOf(
   const defaulted = kind.applyDefaults(pruned);
   const errors = kind.validate(defaulted, options);
   const refused = strictness === 'strict' && faults.unknown.length > 0;
-  for (const error of errors) {
-    if (refused && followsFrom(error, faults.unknown)) continue;
+  const shown = refused
+    ? errors.filter((error) => error !== rulesNotChecked && !followsFrom(error, faults.unknown))
+    : errors;
+  for (const error of shown) {
     const severity = error === rulesNotChecked ? 'info' : 'error';
-    report('invalid-object', severity, error.path, formatFieldError(error));
+    report(
+      'invalid-object',
+      severity,
+      error.path,
+      formatFieldError(error),
+      undefined,
+      whereOf(defaulted, error),
+    );
   }
   if (errors.length > 0) return { defaulted, errors, diagnostics };
 
@@ -157,6 +167,28 @@ function nameOf(object: KubeObject, kind: PolicyKind): string {
 
 function rangeOf(input: CheckInput, fieldPath: string): SourceRange | undefined {
   return input.locate === undefined ? input.source : input.locate(fieldPath);
+}
+
+/**
+ * Where to point. The server names a map of labels or annotations, not the entry at fault; the
+ * entry is the one whose key or value it prints.
+ */
+function whereOf(object: KubeObject, error: FieldError): string {
+  const { path, value } = error;
+  if (!/(^|\.)(labels|annotations|matchLabels)$/.test(path)) return path;
+  const map = path
+    .split(/[.[\]]+/)
+    .filter((step) => step !== '')
+    .reduce<unknown>(
+      (part, step) =>
+        typeof part === 'object' && part !== null
+          ? (part as Readonly<Record<string, unknown>>)[step]
+          : undefined,
+      object,
+    );
+  if (!isRecord(map)) return path;
+  const entry = Object.entries(map).find(([key, text]) => key === value || text === value);
+  return entry === undefined ? path : `${path}[${entry[0]}]`;
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

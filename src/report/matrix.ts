@@ -69,6 +69,34 @@ function cell(value: MatrixCell | undefined, width: number, color: boolean): str
   return paint(glyphs[state] + mark, sgr, color) + ' '.repeat(width - 1 - mark.length);
 }
 
+interface Layout {
+  readonly matrix: Matrix;
+  readonly cellWidth: number;
+  /** With the gap to the next one. */
+  readonly width: number;
+}
+
+/** A matrix without marks needs no room for them. */
+function hasMarks({ cells }: Matrix): boolean {
+  return cells.some((row) => row.some(({ change, disagrees }) => change ?? disagrees));
+}
+
+/** At least one a line; the last one's gap may hang over. */
+function groupsThatFit(layouts: readonly Layout[], room: number): Layout[][] {
+  const groups: Layout[][] = [];
+  let left = 0;
+  for (const layout of layouts) {
+    const last = groups.at(-1);
+    if (last !== undefined && layout.width - 2 <= left) last.push(layout);
+    else {
+      groups.push([layout]);
+      left = room;
+    }
+    left -= layout.width;
+  }
+  return groups;
+}
+
 /**
  * One block: the key letters stand for rows and columns alike when a name is in both lists, so the
  * matrices stay narrow. Matrices that do not fit into `columns` beside each other go below.
@@ -82,29 +110,31 @@ export function renderMatrixBlock(
     if (!keys.has(name)) keys.set(name, key(keys.size));
   }
   const widest = Math.max(1, ...[...keys.values()].map((text) => text.length));
-  const cellWidth = Math.max(3, widest + 1);
   const names = [...keys].map(([name, letter]) => `${letter} ${name}`);
   const labelWidth = Math.max(block.heading.length, ...names.map((name) => name.length)) + 2;
-  const matrixWidth = Math.max(
-    block.columns.length * cellWidth,
-    ...block.matrices.map((matrix) => matrix.title.length + 1),
-  );
-  const perLine = Math.max(1, Math.floor((options.columns - 2 - labelWidth) / (matrixWidth + 2)));
+  const layouts = block.matrices.map((matrix): Layout => {
+    const cellWidth = Math.max(widest, hasMarks(matrix) ? 2 : 1) + 1;
+    const width = Math.max(block.columns.length * cellWidth, matrix.title.length + 1) + 2;
+    return { matrix, cellWidth, width };
+  });
   const lines: string[] = [];
-  for (let from = 0; from < block.matrices.length; from += perLine) {
-    const group = block.matrices.slice(from, from + perLine);
-    const title = group.map((matrix) => matrix.title.padEnd(matrixWidth + 2)).join('');
+  for (const group of groupsThatFit(layouts, options.columns - 2 - labelWidth)) {
+    const title = group.map(({ matrix, width }) => matrix.title.padEnd(width)).join('');
     lines.push(paint(`  ${''.padEnd(labelWidth)}${title}`.trimEnd(), '1', options.color));
-    const heads = block.columns.map((name) => (keys.get(name) ?? '').padEnd(cellWidth)).join('');
-    const header = group.map(() => heads.padEnd(matrixWidth + 2)).join('');
-    lines.push(`  ${block.heading.padEnd(labelWidth)}${header}`.trimEnd());
+    const header = group.map(({ cellWidth, width }) =>
+      block.columns
+        .map((name) => (keys.get(name) ?? '').padEnd(cellWidth))
+        .join('')
+        .padEnd(width),
+    );
+    lines.push(`  ${block.heading.padEnd(labelWidth)}${header.join('')}`.trimEnd());
     for (const [row, name] of block.rows.entries()) {
       const label = `${keys.get(name)} ${name}`.padEnd(labelWidth);
-      const cells = group.map((matrix) => {
+      const cells = group.map(({ matrix, cellWidth, width }) => {
         const text = block.columns.map((_, column) =>
           cell(matrix.cells[row]?.[column], cellWidth, options.color),
         );
-        return text.join('') + ' '.repeat(matrixWidth + 2 - block.columns.length * cellWidth);
+        return text.join('') + ' '.repeat(width - block.columns.length * cellWidth);
       });
       lines.push(`  ${label}${cells.join('')}`.trimEnd());
     }

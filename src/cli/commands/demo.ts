@@ -230,7 +230,9 @@ async function play(
   if (text) {
     const seen = simulation === undefined ? 'observed = predicted' : 'SIMULATED = predicted';
     const verdict = probes === agreements ? seen : `${probes - agreements} DISAGREE`;
-    io.out(`${results.length} steps, ${probes} probes, ${agreements} agreements: ${verdict}\n`);
+    io.out(
+      `${results.length} ${results.length === 1 ? 'step' : 'steps'}, ${probes} probes, ${agreements} agreements: ${verdict}\n`,
+    );
   } else io.out(toJson(results, simulation));
   return probes === agreements && probes > 0 ? 0 : 1;
 }

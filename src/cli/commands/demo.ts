@@ -216,7 +216,7 @@ async function play(
   const text = options.output === 'text';
   if (text) {
     io.out(
-      `${simulation === undefined ? 'Real packets' : 'SIMULATED: no packets'} · ${matrixLegend}\n\n`,
+      `${simulation === undefined ? 'Real packets.' : 'SIMULATED: no packets.'}\n${matrixLegend}\n\n`,
     );
   }
   for await (const result of playStory(lab, steps, { signal: io.signal })) {

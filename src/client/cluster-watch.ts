@@ -44,7 +44,12 @@ export interface ClusterWatchOptions extends Pick<
   readonly resources?: readonly Resource[];
   /** How long changes are gathered after the first one. Default 25 ms. */
   readonly coalesceMs?: number;
-  /** Not called before `synced`. Must not throw. */
+  /**
+   * Called once, when `synced` resolves: what the stores hold at this moment is what the first batch
+   * changes. (A waiter of the promise runs a little later and may already see newer objects.)
+   */
+  readonly onSync?: () => void;
+  /** Not called before `onSync`. Must not throw. */
   readonly onChange?: (batch: ChangeBatch) => void;
 }
 
@@ -62,7 +67,7 @@ export function startClusterWatch(
   connection: Connection,
   options: ClusterWatchOptions = {},
 ): ClusterWatch {
-  const { resources = policyResources, coalesceMs = 25, onChange, ...shared } = options;
+  const { resources = policyResources, coalesceMs = 25, onChange, onSync, ...shared } = options;
   const pool = createInternPool();
   const pending = new Map<string, ResourceChange>();
   let since = 0;
@@ -107,6 +112,7 @@ export function startClusterWatch(
   const all = [...reflectors.values()];
   const synced = Promise.all(all.map((reflector) => reflector.settled)).then(() => {
     ready = true;
+    onSync?.();
   });
 
   return {

@@ -378,7 +378,7 @@ function material(part: Part, field: string): Material | undefined {
 function checkUrl(part: Part, field: string, value: string): URL {
   let url: URL;
   try {
-    url = new URL(/^[a-z]+:\/\//i.test(value) ? value : `http://${value}`);
+    url = new URL(/^[a-z][a-z0-9+.-]*:\/\//i.test(value) ? value : `http://${value}`);
   } catch {
     throw fault(part, field, `${JSON.stringify(value)} is not a URL`);
   }

@@ -183,8 +183,11 @@ export function startReflector(
     }
     // A clean event proves that the server serves us again.
     backoff.reset();
-    const object = kept(event.object);
     const eventVersion = event.object.metadata?.resourceVersion;
+    // A watch only moves forward: what is older than its place was judged before. A deletion is
+    // taken at any time, because a uid never comes back (and old servers sent the object's version).
+    if (event.type !== 'DELETED' && isEarlierVersion(eventVersion, version)) return;
+    const object = kept(event.object);
     if (object !== undefined) {
       const change = event.type === 'DELETED' ? store.remove(object) : store.upsert(object);
       if (change !== undefined) publish([change]);

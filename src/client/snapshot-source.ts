@@ -83,7 +83,7 @@ export async function readCluster(
 
   const pool = createInternPool();
   const lists = new Map<string, KubeObject[]>();
-  const tasks = present.flatMap((item) => {
+  const tasks = present.flatMap((item): { item: Resource; namespace: string | undefined }[] => {
     const namespaces = options.namespaces ?? 'all';
     if (!item.namespaced || namespaces === 'all') return [{ item, namespace: undefined }];
     return namespaces.map((namespace) => ({ item, namespace }));

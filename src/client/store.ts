@@ -53,6 +53,10 @@ export function isEarlierVersion(a: string = '', b: string = ''): boolean {
   return a.length === b.length ? a < b : a.length < b.length;
 }
 
+function isEarlier(a: KubeObject, b: KubeObject): boolean {
+  return isEarlierVersion(a.metadata.resourceVersion, b.metadata.resourceVersion);
+}
+
 /** How many deleted uids are remembered, so that a replayed ADDED does not bring them back. */
 const rememberedUids = 4096;
 
@@ -75,7 +79,7 @@ export function createStore(): Store {
   function put(key: string, object: KubeObject, stored: KubeObject | undefined): Change {
     objects.set(key, object);
     if (stored === undefined) return { type: 'added', object };
-    if (stored.metadata.uid !== object.metadata.uid) bury(stored);
+    if (stored.metadata.uid !== object.metadata.uid && isEarlier(stored, object)) bury(stored);
     return { type: 'modified', object, previous: stored };
   }
 
@@ -95,12 +99,8 @@ export function createStore(): Store {
       const uid = object.metadata.uid;
       if (uid !== undefined && buried.has(uid)) return undefined;
       if (stored !== undefined && isSameState(stored, object)) return undefined;
-      if (
-        stored !== undefined &&
-        stored.metadata.uid === uid &&
-        isEarlierVersion(object.metadata.resourceVersion, stored.metadata.resourceVersion)
-      )
-        return undefined;
+      // Also of another uid: then it is the one that had this name before.
+      if (stored !== undefined && isEarlier(object, stored)) return undefined;
       return put(key, object, stored);
     },
     remove(object) {

@@ -34,6 +34,8 @@ export interface RequestOptions {
 
 export interface Connection {
   readonly config: ClientConfig;
+  /** For messages: `context kind-dev at https://127.0.0.1:6443`. */
+  readonly description: string;
   readonly clock: Clock;
   /** The decoded JSON answer. Throws KubeApiError, ConnectionError, KubeconfigError, or the signal's reason. */
   request<T>(path: string, options?: RequestOptions): Promise<T>;
@@ -122,8 +124,10 @@ export function connect(config: ClientConfig, options: ConnectOptions = {}): Con
     }
   }
 
+  const where = config.context === undefined ? config.source : `context ${config.context}`;
   return {
     config,
+    description: `${where} at ${config.server}`,
     clock: options.clock ?? systemClock,
     async request<T>(path: string, request: RequestOptions = {}) {
       const limit = deadline(request.timeoutMs ?? defaultTimeout, request.signal, config);
@@ -342,7 +346,9 @@ function tunnel(
   target: URL,
   secure: tls.ConnectionOptions | undefined,
 ): void {
-  const proxy = new URL(/^[a-z]+:\/\//i.test(proxyUrl) ? proxyUrl : `http://${proxyUrl}`);
+  const proxy = new URL(
+    /^[a-z][a-z0-9+.-]*:\/\//i.test(proxyUrl) ? proxyUrl : `http://${proxyUrl}`,
+  );
   const port = target.port || (target.protocol === 'https:' ? '443' : '80');
   const authority = `${target.hostname}:${port}`;
   const headers: http.OutgoingHttpHeaders = { host: authority };

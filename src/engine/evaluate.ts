@@ -100,18 +100,24 @@ export function createEvaluator(snapshot: Snapshot): Evaluator {
       const samePod = isSamePod(from, to);
       let egress: Leg | undefined;
       let ingress: Leg | undefined;
+      let outcome: Outcome | undefined;
       for (const variant of variantsOf(from, to, settings)) {
         const ends: Ends = {
           source: endOf(from, variant, settings, book),
           destination: endOf(to, variant, settings, book),
           samePod,
         };
-        egress = merge(egress, decide(connection, ends, 'Egress'), variant);
-        ingress = merge(ingress, decide(connection, ends, 'Ingress'), variant);
+        const out = decide(connection, ends, 'Egress');
+        const into = decide(connection, ends, 'Ingress');
+        egress = merge(egress, out, variant);
+        ingress = merge(ingress, into, variant);
+        // By variant, not from the merged legs: closed by egress in IPv4 and by ingress in IPv6 is
+        // closed, although neither leg is known.
+        const whole = both(out.outcome, into.outcome);
+        outcome = outcome === undefined || outcome === whole ? whole : 'unknown';
       }
       // variantsOf is never empty.
-      const legs = { egress: egress as Leg, ingress: ingress as Leg };
-      return { outcome: both(legs.egress.outcome, legs.ingress.outcome), ...legs };
+      return { outcome: outcome as Outcome, egress: egress as Leg, ingress: ingress as Leg };
     },
 
     policiesOf(pod, direction) {

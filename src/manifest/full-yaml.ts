@@ -3,7 +3,7 @@
  * into plain JSON values within bounds on depth and on what aliases may expand to. Must not know of
  * Kubernetes objects.
  */
-import { Composer, isAlias, isMap, isScalar, isSeq, Lexer, Parser } from 'yaml';
+import { Composer, isAlias, isCollection, isMap, isScalar, isSeq, Lexer, Parser } from 'yaml';
 import type { Document, Node, Pair, YAMLMap } from 'yaml';
 import { resolvePlainScalar } from './plain-scalar.ts';
 import type { PositionEntry, PositionNode } from './positions.ts';
@@ -63,7 +63,7 @@ export function readFullYaml(text: string, base: number): YamlDocument[] {
   });
   try {
     for (const document of composer.compose(tokens(), false, text.length))
-      if (deepAt < 0) documents.push(convert(document as Document.Parsed, base));
+      if (deepAt < 0) documents.push(convert(document as Document.Parsed, text, base));
   } catch (error) {
     if (deepAt < 0)
       documents.push(
@@ -100,6 +100,7 @@ function broken(
 }
 
 interface Conversion {
+  readonly text: string;
   readonly base: number;
   readonly faults: YamlFault[];
   readonly anchors: Map<string, Node>;
@@ -110,8 +111,9 @@ interface Conversion {
   stopped: boolean;
 }
 
-function convert(document: Document.Parsed, base: number): YamlDocument {
+function convert(document: Document.Parsed, text: string, base: number): YamlDocument {
   const conversion: Conversion = {
+    text,
     base,
     faults: [],
     anchors: new Map(),
@@ -203,8 +205,14 @@ function convertNode(conversion: Conversion, node: Node | null, depth: number): 
     conversion.aliasDepth--;
     return { value, positions: { start, end } };
   }
-  if (node.anchor !== undefined) conversion.anchors.set(node.anchor, node);
-  if (isScalar(node)) return { value: scalarValue(node), positions: { start, end } };
+  // While an alias is expanded its anchors are old news; later ones of the same name must stay.
+  if (node.anchor !== undefined && conversion.aliasDepth === 0)
+    conversion.anchors.set(node.anchor, node);
+  if (isScalar(node))
+    return {
+      value: scalarValue(node),
+      positions: { start, end: endOfText(conversion, start, end) },
+    };
   conversion.open.add(node);
   const converted = isMap(node)
     ? convertMapping(conversion, node, depth, start, end)
@@ -218,7 +226,24 @@ function convertNode(conversion: Conversion, node: Node | null, depth: number): 
         )
       : nothing;
   conversion.open.delete(node);
-  return converted;
+  return isCollection(node) && node.flow !== true ? withoutTail(converted) : converted;
+}
+
+/** The package counts the line break after a block scalar as part of it. */
+function endOfText(conversion: Conversion, start: number, end: number): number {
+  const { text, base } = conversion;
+  let last = end;
+  while (last > start && ' \r\n'.includes(text[last - base - 1] ?? '')) last--;
+  return last;
+}
+
+/** The package counts the comments after a block mapping or list as part of it: end at the last entry. */
+function withoutTail({ value, positions }: Converted): Converted {
+  const { start, children } = positions;
+  if (children === undefined) return { value, positions };
+  const last = 'get' in children ? [...children.values()].at(-1) : children.at(-1);
+  const end = last === undefined ? positions.end : Math.max(last.value.end, last.key?.end ?? start);
+  return { value, positions: { start, end, children } };
 }
 
 function spanOf(conversion: Conversion, node: Node | null): [number, number] {

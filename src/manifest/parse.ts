@@ -264,7 +264,7 @@ function jsonValue(text: string, value: unknown, start: number, end: number): Lo
     items() {
       const list = jsonMember(text, start, 'items');
       const values = itemsOf(value);
-      if (list < 0) return [];
+      if (list < 0 || values.length === 0) return [];
       return jsonElements(text, list).map((from, index) =>
         jsonValue(text, values[index], from, endOfJsonValue(text, from)),
       );

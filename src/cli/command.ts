@@ -21,12 +21,17 @@ export interface Io {
   readonly cwd: string;
   /** Aborted by Ctrl-C or SIGTERM: finish cleaning up, then return. */
   readonly signal: AbortSignal;
+  /** From now on Ctrl-C is for a program that runs in this terminal, not for podwall. */
+  handOver?(): void;
 }
 
 export interface CommandModule {
   /** Adds this verb's arguments, options, description and examples to an empty commander command. */
   declare(command: Command): void;
-  /** `args` and `options` as commander parsed them. */
+  /**
+   * `args` and `options` as commander parsed them; a subcommand's name, and its own options. A verb
+   * that runs another program hands back that program's exit code.
+   */
   run(io: Io, args: readonly string[], options: Record<string, unknown>): Promise<ExitCode>;
 }
 

@@ -64,9 +64,14 @@ export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode>
     const module = await entry.load();
     command.copyInheritedSettings(program);
     module.declare(command);
-    command.action(async () => {
-      code = await module.run(io, command.args, command.opts());
-    });
+    // A verb may have subcommands; their names then come first in `args`.
+    const bind = (leaf: Command, path: readonly string[]): void => {
+      leaf.action(async () => {
+        code = await module.run(io, [...path, ...leaf.args], leaf.opts());
+      });
+      for (const inner of leaf.commands) bind(inner, [...path, inner.name()]);
+    };
+    bind(command, []);
   }
   try {
     if (argv.length === 0) {
@@ -120,8 +125,10 @@ function report(error: unknown, io: Io): ExitCode {
 export async function main(argv: readonly string[]): Promise<void> {
   const abort = new AbortController();
   let interrupted: NodeJS.Signals | undefined;
+  let handedOver = false;
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
+      if (handedOver && name === 'SIGINT') return;
       interrupted ??= name;
       abort.abort();
     });
@@ -131,7 +138,13 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code === 'EPIPE') process.exit(0);
     throw error;
   });
-  const code = await runCli(argv, processIo(abort.signal));
+  const io: Io = {
+    ...processIo(abort.signal),
+    handOver: () => {
+      handedOver = true;
+    },
+  };
+  const code = await runCli(argv, io);
   if (interrupted !== undefined) process.exitCode = interrupted === 'SIGINT' ? 130 : 143;
   else process.exitCode = code;
 }

@@ -651,9 +651,17 @@ export function pluralOf(kind: string): string {
   return known?.plural ?? `${kind.toLowerCase()}s`;
 }
 
-/** Every kind the store keeps. */
-export function storedKinds(): string[] {
-  return [...Object.keys(coreKinds), ...policyKinds.map((known) => known.kind)];
+/** Kinds whose objects are in no namespace. */
+export function clusterKinds(): string[] {
+  const policies = policyKinds.filter((known) => !known.namespaced).map((known) => known.kind);
+  return [...clusterScoped, ...policies];
+}
+
+/** The object with `namespace` when its kind has one and it names none. */
+export function namespacedIn(object: KubeObject, namespace: string): KubeObject {
+  const { metadata } = object;
+  if (metadata.namespace !== undefined || clusterKinds().includes(object.kind)) return object;
+  return { ...object, metadata: { ...metadata, namespace } };
 }
 
 /** The one sentence for a name that leads nowhere. */

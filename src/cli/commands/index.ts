@@ -16,6 +16,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./demo.ts')).demo,
   },
   {
+    name: 'lab',
+    summary: 'a small cluster on this machine: real pods, real packets',
+    load: async () => (await import('./lab.ts')).lab,
+  },
+  {
     name: 'why',
     summary: 'can SRC reach DST, and why (not)?',
     load: async () => (await import('./why.ts')).why,

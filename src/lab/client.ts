@@ -125,7 +125,7 @@ async function ended(pid: number): Promise<void> {
 }
 
 /** Runs in the caller's directory when the lab sees it; a missing program is the shell's 127. */
-const runner = 'cd "$0" 2>/dev/null || cd /; exec "$@"';
+const runner = 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"';
 
 function execInside(
   pid: number,
@@ -139,7 +139,7 @@ function execInside(
   const user = inOtherUserNamespace(pid) ? ['--user', '--preserve-credentials'] : [];
   const args = [
     ...[`--target=${pid}`, ...user, '--mount', '--pid', `--net=/proc/${pid}/root${netns}`],
-    ...['--', 'sh', '-c', runner, process.cwd(), ...argv],
+    ...['--', 'sh', '-c', runner, 'podwall', process.cwd(), ...argv],
   ];
   return new Promise((resolve, reject) => {
     const child = spawn('nsenter', args, {

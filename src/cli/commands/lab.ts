@@ -86,7 +86,7 @@ function declareUse(command: Command): void {
       `
 Examples:
   podwall lab exec dev/devserver-1 -- curl -m1 http://10.244.2.2/
-  podwall lab exec -- world-a ping -c1 10.244.1.2
+  podwall lab exec world-a -- ping -c1 10.244.1.2
   podwall lab exec node-1 -- nft list table inet podwall
   podwall lab exec dev/devserver-1 -- bash`,
     );
@@ -371,7 +371,10 @@ const get: Sub = async (io, args, options) => {
 };
 
 const exec: Sub = async (io, args) => {
-  const [where = '', ...argv] = args;
+  const [where = '', ...rest] = args;
+  const argv = rest[0] === '--' ? rest.slice(1) : rest;
+  if (argv.length === 0)
+    throw new CliError('exec needs a command', 2, 'lab exec NS/POD -- COMMAND');
   const running = await connected();
   io.handOver?.();
   const { code } = await running.exec(where, argv, {

@@ -21,8 +21,11 @@ import {
 } from '../naive/evaluate.ts';
 import { minimise } from './minimise.ts';
 
-/** `PODWALL_CASES` replaces the number of points of each property, `PODWALL_SEED` replays a run. */
-const { PODWALL_CASES, PODWALL_SEED, PODWALL_SOAK } = process.env;
+/**
+ * `PODWALL_CASES` replaces the number of points of each property, `PODWALL_SEED` replays a run,
+ * `PODWALL_BRIEF` reports a disagreement as found.
+ */
+const { PODWALL_BRIEF, PODWALL_CASES, PODWALL_SEED, PODWALL_SOAK } = process.env;
 const seed = PODWALL_SEED === undefined ? Date.now() % 0x7fffffff : Number(PODWALL_SEED);
 const pointsPerCluster = 100;
 
@@ -92,7 +95,7 @@ function report(
   const differs = (candidate: readonly NaiveObject[]): boolean =>
     summary(engineFor(candidate, settings).evaluate(connection)) !==
     summary(naiveEvaluate(candidate, connection, settings));
-  const small = minimise(objects, differs);
+  const small = PODWALL_BRIEF === undefined ? minimise(objects, differs) : objects;
   return [
     `engine: ${summary(engineFor(small, settings).evaluate(connection))}`,
     `naive:  ${summary(naiveEvaluate(small, connection, settings))}`,

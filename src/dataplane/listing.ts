@@ -64,6 +64,14 @@ function canonical(text: string): string {
   return address === undefined ? text : formatAddress(address);
 }
 
+/** nft prints a range as a network where it is one; podwall writes `from-to`. */
+function canonicalRange(text: string): string {
+  if (text.includes('-')) return text.split('-').map(canonical).join('-');
+  const parsed = parseCidr(text);
+  if (!parsed.ok) return canonical(text);
+  return `${formatAddress(parsed.cidr.first)}-${formatAddress(parsed.cidr.last)}`;
+}
+
 /** nft prints a range of one address as the bare address. */
 function canonicalCidr(text: string): string {
   const parsed = parseCidr(text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`);
@@ -113,7 +121,7 @@ function readSet(state: TableState, { name, elements }: Block): void {
     state.groups.set(name, {
       family: Number(group[2]) as Family,
       kind,
-      elements: new Set(kind === 'ranges' ? elements : elements.map(canonical)),
+      elements: new Set(elements.map(kind === 'ranges' ? canonicalRange : canonical)),
     });
   } else if (/^p_[0-9a-f]{24}$/.test(name)) {
     const entries = new Map(verdicts(elements).map(([port, target]) => [Number(port), target]));

@@ -216,7 +216,8 @@ export function frameOf(
     d_loose: ['counter drop'],
     // A pod's gateway may stand inside the pod range: it is the node, not an unknown pod.
     u_in: ['fib daddr type local goto c_ok', 'counter goto d_in'],
-    u_eg: ['counter goto d_eg'],
+    // The node itself may talk to its pods from that gateway address: these are the answers.
+    u_eg: ['ct direction reply fib daddr type local goto c_ok', 'counter goto d_eg'],
     c_est: epochs.c_est,
     c_ok: epochs.c_ok,
     ...rangeChains(program),
@@ -261,7 +262,10 @@ export function frameOf(
           `  chain h_input {\n${hook('input')}    iifname "lo" accept\n    jump c_est\n    jump c_pods\n  }`,
         ]),
     // What the node itself sends is free (S160); what it sends in a pod's name (IPVS, proxies) is not.
-    `  chain h_output {\n${hook('output')}    oifname "lo" accept\n    fib saddr type local accept\n    jump c_est\n    goto c_guard\n  }`,
+    // A refusal of ours is such a packet too, and opens nothing.
+    `  chain h_output {\n${hook('output')}    oifname "lo" accept\n    fib saddr type local accept\n${
+      options.deny === 'reject' ? '    tcp flags & (syn|rst) == rst accept\n' : ''
+    }    jump c_est\n    goto c_guard\n  }`,
   ];
   // The pod ranges and the epoch change in place, everything else makes another frame.
   const variable = new Set(['c_est', 'c_ok', ...Object.keys(rangeChains(program))]);

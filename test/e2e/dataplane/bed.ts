@@ -1,0 +1,211 @@
+/**
+ * A small routed cluster in private namespaces for dataplane tests: two nodes, pods, an outside
+ * host. Must not know of policies; everything ends with the test process, whatever ends it.
+ */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { run } from '../../../src/system/exec.ts';
+
+export interface BedPod {
+  readonly name: string;
+  readonly node: 1 | 2;
+  /** Last part of the address: 10.244.<node>.<host> and fd00:244:<node>::<host>. */
+  readonly host: number;
+}
+
+export interface PodProcess {
+  /** One question, one answer, in order. */
+  ask(question: Question): Promise<string>;
+  close(): void;
+}
+
+export type Question =
+  | {
+      readonly do: 'listen';
+      readonly protocol: 'tcp' | 'udp';
+      readonly port: number;
+      readonly talk?: boolean;
+    }
+  | {
+      readonly do: 'connect';
+      readonly host: string;
+      readonly port: number;
+      readonly timeout: number;
+    }
+  | {
+      readonly do: 'udp';
+      readonly host: string;
+      readonly port: number;
+      readonly timeout: number;
+      readonly size?: number;
+      readonly from?: string;
+    }
+  | { readonly do: 'hold'; readonly host: string; readonly port: number }
+  /** Bytes that came over the held connection within `ms`; `say` sends a line each 20 ms meanwhile. */
+  | { readonly do: 'watch'; readonly ms: number; readonly say: boolean }
+  | {
+      readonly do: 'flood';
+      readonly host: string;
+      readonly ports: readonly number[];
+      readonly batch: number;
+      readonly pauseMs: number;
+      readonly fresh: boolean;
+      readonly maxMs: number;
+    }
+  | { readonly do: 'stop-flood' };
+
+export interface Bed {
+  /** Network namespace file of a node, pod or `world`. */
+  netns(name: string): string;
+  /** Runs a shell script inside; throws when it fails. */
+  sh(script: string): Promise<string>;
+  process(name: string): PodProcess;
+  close(): Promise<void>;
+}
+
+export const address = (pod: BedPod): string => `10.244.${pod.node}.${pod.host}`;
+export const address6 = (pod: BedPod): string => `fd00:244:${pod.node}::${pod.host}`;
+
+/** Whether private namespaces can be made here; otherwise why not. */
+export async function canMakeBed(): Promise<string | undefined> {
+  for (const [tool, name] of [
+    ['ip', 'iproute2'],
+    ['nft', 'nftables'],
+    ['unshare', 'util-linux'],
+  ] as const) {
+    const found = await run('sh', ['-c', `PATH=$PATH:/usr/sbin:/sbin command -v ${tool}`]);
+    if (found.code !== 0) return `${tool} is not installed (Debian package ${name})`;
+  }
+  const tried = await run('unshare', ['--net', '--mount', '--pid', '--fork', 'true']);
+  return tried.code === 0 ? undefined : `no private namespaces here: ${tried.stderr.trim()}`;
+}
+
+const topology = (pods: readonly BedPod[]): string => `
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p /run/netns
+link() { # namespace, interface there, namespace, interface there
+  ip link add "$2" netns "$1" type veth peer name "$4" netns "$3"
+  ip -n "$1" link set "$2" up
+  ip -n "$3" link set "$4" up
+}
+for n in node-1 node-2 world ${pods.map(({ name }) => name).join(' ')}; do
+  ip netns add $n
+  ip -n $n link set lo up
+  ip netns exec $n sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
+done
+for n in node-1 node-2; do
+  ip netns exec $n sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+done
+link node-1 up0 node-2 up0
+ip -n node-1 addr add 192.168.0.1/24 dev up0; ip -n node-1 addr add fd00:192::1/64 dev up0
+ip -n node-2 addr add 192.168.0.2/24 dev up0; ip -n node-2 addr add fd00:192::2/64 dev up0
+ip -n node-1 route add 10.244.2.0/24 via 192.168.0.2; ip -n node-1 route add fd00:244:2::/64 via fd00:192::2
+ip -n node-2 route add 10.244.1.0/24 via 192.168.0.1; ip -n node-2 route add fd00:244:1::/64 via fd00:192::1
+link node-1 world0 world eth0
+ip -n node-1 addr add 172.16.9.1/24 dev world0; ip -n node-1 addr add fd00:9::1/64 dev world0
+ip -n world addr add 172.16.9.2/24 dev eth0; ip -n world addr add fd00:9::2/64 dev eth0
+for a in 172.17.0.5 172.17.1.5; do ip -n world addr add $a/32 dev lo; ip -n node-1 route add $a via 172.16.9.2; done
+ip -n world route add default via 172.16.9.1; ip -n world route add default via fd00:9::1
+ip -n node-2 route add 172.16.0.0/12 via 192.168.0.1; ip -n node-2 route add fd00:9::/64 via fd00:192::1
+${pods
+  .map((pod, index) => {
+    const node = `node-${pod.node}`;
+    const veth = `v${index}`;
+    return `
+link ${node} ${veth} ${pod.name} eth0
+ip -n ${node} addr add 10.244.${pod.node}.1/32 dev ${veth}
+ip -n ${node} addr add fe80::1/64 dev ${veth} nodad
+ip -n ${node} route add ${address(pod)} dev ${veth}
+ip -n ${node} route add ${address6(pod)} dev ${veth}
+ip -n ${pod.name} addr add ${address(pod)}/32 dev eth0
+ip -n ${pod.name} addr add ${address6(pod)}/128 dev eth0 nodad
+ip -n ${pod.name} route add 10.244.${pod.node}.1 dev eth0
+ip -n ${pod.name} route add default via 10.244.${pod.node}.1
+ip -n ${pod.name} route add default via fe80::1 dev eth0`;
+  })
+  .join('\n')}
+`;
+
+export async function makeBed(pods: readonly BedPod[]): Promise<Bed> {
+  // `cat` ends when this process does, and with it, as first of its PID namespace, everything inside.
+  const holder = spawn(
+    'unshare',
+    [
+      '--net',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+      'sh',
+      '-c',
+      'echo up; exec cat',
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  await new Promise<void>((resolve, reject) => {
+    holder.once('error', reject);
+    holder.once('exit', () => reject(new Error('the namespace holder ended')));
+    holder.stdout.once('data', () => resolve());
+  });
+  const inside = Number(
+    readFileSync(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8').trim(),
+  );
+  const enter = ['--target', String(inside), '--mount', '--pid', '--net'];
+  const sh = async (script: string): Promise<string> => {
+    const result = await run('nsenter', [...enter, 'sh', '-s'], {
+      input: script,
+      timeoutMs: 60_000,
+    });
+    if (result.code !== 0)
+      throw new Error(`script failed: ${result.stderr}\n${script.slice(0, 2000)}`);
+    return result.stdout;
+  };
+  await sh(topology(pods));
+  const children: ChildProcess[] = [];
+  const netns = (name: string): string => `/proc/${inside}/root/run/netns/${name}`;
+  return {
+    netns,
+    sh,
+    process: (name) => {
+      const child = spawn(
+        'nsenter',
+        [
+          '--target',
+          String(inside),
+          '--mount',
+          '--pid',
+          `--net=${netns(name)}`,
+          process.execPath,
+          '--import',
+          import.meta.resolve('tsx'),
+          new URL('pod-process.ts', import.meta.url).pathname,
+        ],
+        { stdio: ['pipe', 'pipe', 'inherit'] },
+      );
+      children.push(child);
+      const waiting: ((answer: string) => void)[] = [];
+      createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.(line));
+      child.once('exit', () => {
+        for (const resolve of waiting.splice(0)) resolve('process ended');
+      });
+      return {
+        ask: (question) =>
+          new Promise((resolve) => {
+            waiting.push(resolve);
+            child.stdin.write(`${JSON.stringify(question)}\n`);
+          }),
+        close: () => child.stdin.end(),
+      };
+    },
+    close: async () => {
+      for (const child of children) child.stdin?.destroy();
+      const ended = new Promise((resolve) => holder.once('exit', resolve));
+      holder.stdin.end();
+      await ended;
+    },
+  };
+}

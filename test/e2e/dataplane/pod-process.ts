@@ -1,0 +1,155 @@
+/**
+ * Runs inside a pod of the bed: listens, connects, floods, as told by lines of JSON on standard
+ * input; one line of answer each. Ends when standard input does.
+ */
+import { createSocket } from 'node:dgram';
+import type { Socket as UdpSocket } from 'node:dgram';
+import { connect, createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import type { Question } from './bed.ts';
+
+let held: Socket | undefined;
+let heard = 0;
+let flooding = false;
+
+function listenTcp(port: number, talk: boolean): Promise<string> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      // The server speaks first and goes on: lesson of conntrack entries made again the other way round.
+      const timer = talk ? setInterval(() => socket.write('tick\n'), 20) : undefined;
+      socket.on('data', (data) => socket.write(data));
+      socket.on('close', () => clearInterval(timer));
+    });
+    server.on('error', (error) => resolve(`error ${error.message}`));
+    server.listen(port, '::', () => resolve('listening'));
+  });
+}
+
+function listenUdp(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createSocket({ type: 'udp6', ipv6Only: false });
+    socket.on('message', (message, peer) =>
+      socket.send(message, peer.port, peer.address, () => {}),
+    );
+    socket.on('error', (error) => resolve(`error ${error.message}`));
+    socket.bind(port, '::', () => resolve('listening'));
+  });
+}
+
+function tryConnect(host: string, port: number, timeout: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port });
+    const finish = (answer: string): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(answer);
+    };
+    const timer = setTimeout(() => finish('timeout'), timeout);
+    socket.on('connect', () => finish('open'));
+    socket.on('error', (error: NodeJS.ErrnoException) => finish(error.code ?? 'error'));
+  });
+}
+
+function askUdp(question: Question & { do: 'udp' }): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createSocket(question.host.includes(':') ? 'udp6' : 'udp4');
+    const finish = (answer: string): void => {
+      clearTimeout(timer);
+      socket.close();
+      resolve(answer);
+    };
+    const timer = setTimeout(() => finish('timeout'), question.timeout);
+    socket.on('message', () => finish('open'));
+    socket.on('error', (error: NodeJS.ErrnoException) => finish(error.code ?? 'error'));
+    const send = (): void =>
+      socket.send(Buffer.alloc(question.size ?? 8), question.port, question.host);
+    if (question.from === undefined) send();
+    else socket.bind(0, question.from, send);
+  });
+}
+
+function hold(host: string, port: number): Promise<string> {
+  return new Promise((resolve) => {
+    held?.destroy();
+    held = connect({ host, port }, () => resolve('open'));
+    held.on('data', (data) => {
+      heard += data.length;
+    });
+    held.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
+  });
+}
+
+async function watch(ms: number, say: boolean): Promise<string> {
+  heard = 0;
+  const timer = say ? setInterval(() => held?.write('said\n'), 20) : undefined;
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  clearInterval(timer);
+  return String(heard);
+}
+
+/** Sends until told to stop, or for `maxMs`: it never outlives its purpose. Answers at once. */
+async function flood(question: Question & { do: 'flood' }): Promise<void> {
+  flooding = true;
+  const end = Date.now() + question.maxMs;
+  const type = question.host.includes(':') ? 'udp6' : 'udp4';
+  const message = Buffer.from('flood');
+  const open = (): UdpSocket => createSocket(type).on('error', () => {});
+  const sockets = Array.from({ length: 32 }, open);
+  let turn = 0;
+  while (flooding && Date.now() < end) {
+    for (let i = 0; i < question.batch; i++) {
+      const at = turn++ % sockets.length;
+      const port = question.ports[turn % question.ports.length] as number;
+      (sockets[at] as UdpSocket).send(message, port, question.host, () => {});
+    }
+    if (question.fresh) {
+      // Another source port is another connection for conntrack.
+      const at = turn % sockets.length;
+      const old = sockets[at] as UdpSocket;
+      sockets[at] = open();
+      setTimeout(() => old.close(), 50);
+    }
+    await new Promise((resolve) =>
+      question.pauseMs > 0 ? setTimeout(resolve, question.pauseMs) : setImmediate(resolve),
+    );
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  for (const socket of sockets) socket.close();
+}
+
+function answer(question: Question): Promise<string> {
+  switch (question.do) {
+    case 'listen':
+      return question.protocol === 'tcp'
+        ? listenTcp(question.port, question.talk === true)
+        : listenUdp(question.port);
+    case 'connect':
+      return tryConnect(question.host, question.port, question.timeout);
+    case 'udp':
+      return askUdp(question);
+    case 'hold':
+      return hold(question.host, question.port);
+    case 'watch':
+      return watch(question.ms, question.say);
+    case 'flood':
+      void flood(question);
+      return Promise.resolve('flooding');
+    case 'stop-flood':
+      flooding = false;
+      return new Promise((resolve) => setTimeout(() => resolve('stopped'), 200));
+  }
+}
+
+const lines = createInterface({ input: process.stdin });
+let queue: Promise<void> = Promise.resolve();
+lines.on('line', (line) => {
+  const question = JSON.parse(line) as Question;
+  // A flood must not wait behind a slow answer; answers keep the order of the questions.
+  const result = answer(question);
+  queue = queue.then(async () => {
+    process.stdout.write(`${await result}\n`);
+  });
+});
+lines.on('close', () => process.exit(0));

@@ -59,6 +59,11 @@ export function readBlockYaml(
   });
 }
 
+/** Whether a document holds nothing but space and comments. False also when that is hard to say. */
+export function isEmptyYaml(text: string, start: number, end: number): boolean {
+  return guarded(() => open(text, start, end, false) === undefined) ?? false;
+}
+
 /** Positions of a document, or of one list element, that {@link readBlockYaml} could read. */
 export function locateBlockYaml(
   text: string,

@@ -4,7 +4,7 @@
  */
 import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject, ObjectMeta } from '../k8s/types.ts';
-import { locateBlockYaml, readBlockYaml } from './block-yaml.ts';
+import { isEmptyYaml, locateBlockYaml, readBlockYaml } from './block-yaml.ts';
 import { decodeText } from './decode.ts';
 import { MAX_DEPTH, readFullYaml } from './full-yaml.ts';
 import {
@@ -51,7 +51,7 @@ export interface ManifestResult {
 export const defaultMaxBytes: number = 64 * 1024 * 1024;
 
 /** A document that needs the full YAML parser, which takes some hundred bytes of memory per byte. */
-const MAX_FULL_YAML = 8 * 1024 * 1024;
+const MAX_FULL_YAML = 4 * 1024 * 1024;
 
 /** Lists of lists end somewhere. */
 const MAX_LIST_DEPTH = 8;
@@ -300,6 +300,7 @@ function countKeys(root: unknown): { keys: number; tooDeep: boolean } {
 function parseYaml(context: Context): void {
   const { text } = context;
   for (const { start, end } of documentsOf(text)) {
+    if (isEmptyYaml(text, start, end)) continue;
     const quick = readBlockYaml(text, start, end);
     if (quick === undefined) parseFullYaml(context, start, end);
     else
@@ -340,13 +341,16 @@ function documentsOf(text: string): { start: number; end: number }[] {
   const pieces: { start: number; end: number }[] = [];
   let start = 0;
   let at = text.startsWith('---') ? 3 : 0;
+  // Directives (`%YAML 1.1`) at the end of a piece belong to the document that follows.
+  let directive = text.startsWith('%') ? 0 : directiveAfter(text, 0);
   for (;;) {
     const marker = text.indexOf('\n---', at);
     if (marker < 0) break;
     at = marker + 4;
     const code = text.charCodeAt(at);
     if (at < text.length && code !== 32 && code !== 9 && code !== 10 && code !== 13) continue;
-    if (hasDirective(text, start, marker + 1)) continue;
+    if (directive < start) directive = directiveAfter(text, start);
+    if (directive <= marker) continue;
     pieces.push({ start, end: marker + 1 });
     start = marker + 1;
   }
@@ -354,11 +358,10 @@ function documentsOf(text: string): { start: number; end: number }[] {
   return pieces;
 }
 
-/** Whether a piece ends in directives (`%YAML 1.1`), which belong to the document that follows. */
-function hasDirective(text: string, start: number, end: number): boolean {
-  if (text.charCodeAt(start) === 37) return true;
-  const at = text.indexOf('\n%', start);
-  return at >= 0 && at < end;
+/** Offset of the next line that starts with `%`, or infinity. */
+function directiveAfter(text: string, from: number): number {
+  const at = text.indexOf('\n%', Math.max(0, from - 1));
+  return at < 0 ? Infinity : at + 1;
 }
 
 function parseFullYaml(context: Context, start: number, end: number): void {

@@ -141,7 +141,7 @@ export function nearestName(name: string, candidates: readonly string[]): string
     if (other === folded) return candidate;
     let distance = editDistance(folded, other);
     const shorter = Math.min(folded.length, other.length);
-    const allowed = shorter <= 4 ? 1 : shorter <= 8 ? 2 : 3;
+    const allowed = shorter <= 1 ? 0 : shorter <= 4 ? 1 : shorter <= 8 ? 2 : 3;
     if (distance > allowed) {
       const prefix = shorter >= 3 && (other.startsWith(folded) || folded.startsWith(other));
       if (!prefix) continue;

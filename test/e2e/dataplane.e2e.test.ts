@@ -265,13 +265,15 @@ describe.skipIf(impossible !== undefined)('nftables backend', () => {
       await enforce(policies(networkPolicy('deny', { podSelector: {}, policyTypes: ['Egress'] })));
       await bed.sh('ip netns exec node-1 sysctl -qw net.ipv6.ip_nonlocal_bind=1');
       const denied = await counterOf(bed, 'node-1', 'd_eg', async () => {
-        await ask('node-1').ask({
-          do: 'udp',
-          host: v4('dev2'),
-          port: 53,
-          timeout: 200,
-          from: v4('db'),
-        });
+        expect(
+          await ask('node-1').ask({
+            do: 'udp',
+            host: v6('dev2'),
+            port: 53,
+            timeout: 200,
+            from: v6('db'),
+          }),
+        ).toBe('timeout');
       });
       await bed.sh('ip netns exec node-1 sysctl -qw net.ipv6.ip_nonlocal_bind=0');
       expect(denied).toBe(1);

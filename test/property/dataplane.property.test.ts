@@ -152,24 +152,21 @@ it(`node programs decide as the engine does (seed ${seed})`, () => {
   expect(denied).toBeGreaterThan(points / 50);
 });
 
-/** Another cluster a few events later: labels flip, policies and pods come and go. */
+/** Another cluster a few events later: labels flip, policies and pods go. */
 function laterObjects(draw: Draw, objects: Objects): Objects {
   const labelled = objects.filter(({ metadata }) => metadata?.labels !== undefined);
-  let next = objects.map((object) => structuredClone(object));
+  const next = objects.map((object) => structuredClone(object));
   for (let events = draw.integer(1, 3); events > 0; events--) {
     const at = draw.integer(0, next.length - 1);
     const object = next[at];
-    if (object === undefined) continue;
-    if (object.kind === 'Pod' || object.kind === 'Namespace') {
-      if (object.kind === 'Pod' && draw.integer(0, 3) === 0) next.splice(at, 1);
-      else if (labelled.length > 0)
-        object.metadata = {
-          ...object.metadata,
-          labels: { ...(pick(draw, labelled).metadata?.labels as object) },
-        } as never;
-    } else if (object.kind !== 'Node') next.splice(at, 1);
+    if (object === undefined || object.kind === 'Node') continue;
+    const flips = object.kind === 'Namespace' || (object.kind === 'Pod' && draw.integer(0, 3) > 0);
+    if (!flips) next.splice(at, 1);
+    else if (labelled.length > 0) {
+      const labels = structuredClone(pick(draw, labelled).metadata?.labels);
+      next[at] = { ...object, metadata: { ...object.metadata, labels } } as Objects[number];
+    }
   }
-  // In both directions: the update may as well be the way back.
   return next;
 }
 

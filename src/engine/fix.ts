@@ -138,7 +138,7 @@ function renameSubject(
   const [key, value] = only;
   const right = pod.labels[key];
   if (right === undefined || editDistance(value, right) > 2) return undefined;
-  const changed = structuredClone(object);
+  const changed = JSON.parse(JSON.stringify(object)) as KubeObject;
   const labels = (changed.spec as { podSelector: { matchLabels: Record<string, string> } })
     .podSelector.matchLabels;
   labels[key] = right;
@@ -151,7 +151,7 @@ function renameSubject(
 
 /** Appends to the list at a path of the form `spec.ingress[0].ports`. */
 function append(object: KubeObject, path: string, value: unknown): KubeObject {
-  const changed = structuredClone(object);
+  const changed = JSON.parse(JSON.stringify(object)) as KubeObject;
   const steps = path.replaceAll(/\[(\d+)\]/g, '.$1').split('.');
   const last = steps.pop() ?? '';
   let place = changed as unknown as Record<string, unknown>;

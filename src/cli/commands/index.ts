@@ -26,6 +26,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./why.ts')).why,
   },
   {
+    name: 'reach',
+    summary: 'who can reach whom on what: all pairs, in ten formats',
+    load: async () => (await import('./reach.ts')).reach,
+  },
+  {
     name: 'explain',
     summary: 'every policy of some files in plain English',
     load: async () => (await import('./explain.ts')).explain,

@@ -1,0 +1,92 @@
+/**
+ * Peers as a person wants to see them: the pods of a workload as one when policy cannot tell them
+ * apart, nodes, and the ranges of the world. Must not know of output formats.
+ */
+import { formatAddressSet } from '../net/address-set.ts';
+import type { PairResult, Reach, ReachPeer } from './reach.ts';
+import type { PodInfo } from './snapshot.ts';
+
+export interface PeerGroup {
+  /** Unique, and the same in another snapshot of the same cluster. */
+  readonly id: string;
+  readonly kind: 'pod' | 'workload' | 'node' | 'world';
+  readonly namespace?: string;
+  readonly name?: string;
+  /** Positions in `Reach.peers`; all behave alike. */
+  readonly members: readonly number[];
+  readonly first: ReachPeer;
+}
+
+export interface GroupOptions {
+  /** One group a pod, whatever its workload. */
+  readonly eachPod?: boolean;
+  /** Leave out nodes. */
+  readonly withoutNodes?: boolean;
+}
+
+/** Groups in the order of the snapshot: pods, nodes, world. O(peers). */
+export function groupPeers(reach: Reach, options: GroupOptions = {}): PeerGroup[] {
+  const workloads = new Map<string, number[]>();
+  const groups: PeerGroup[] = [];
+  for (const [position, peer] of reach.peers.entries()) {
+    if (peer.kind === 'pod') {
+      const id = options.eachPod ? peer.pod.id : workloadId(peer.pod);
+      const held = workloads.get(id);
+      if (held === undefined) workloads.set(id, [position]);
+      else held.push(position);
+    }
+  }
+  for (const [id, members] of workloads) groups.push(...groupsOf(reach, id, members));
+  for (const [position, peer] of reach.peers.entries()) {
+    if (peer.kind === 'node' && !options.withoutNodes) {
+      const { name } = peer.node;
+      groups.push({ id: `node/${name}`, kind: 'node', name, members: [position], first: peer });
+    }
+    if (peer.kind === 'world') {
+      const id = `world ${formatAddressSet(peer.addresses)}`;
+      groups.push({ id, kind: 'world', members: [position], first: peer });
+    }
+  }
+  return groups;
+}
+
+function workloadId(pod: PodInfo): string {
+  const { kind, namespace, name } = pod.workload;
+  return kind === 'Pod' ? pod.id : `${namespace}/${kind}/${name}`;
+}
+
+/** Pods of one workload that policy tells apart (labels changed by hand) stay single. */
+function groupsOf(reach: Reach, id: string, members: readonly number[]): PeerGroup[] {
+  const [position = 0] = members;
+  const first = reach.peers[position];
+  if (first?.kind !== 'pod') return [];
+  const alike = members.every((member) => reach.peers[member]?.class === first.class);
+  if (!alike) {
+    return members.flatMap((member) => {
+      const peer = reach.peers[member];
+      return peer?.kind === 'pod' ? [groupOfPod(peer, member)] : [];
+    });
+  }
+  const { namespace, name, kind } = first.pod.workload;
+  if (kind === 'Pod' || id === first.pod.id) return [groupOfPod(first, position)];
+  return [{ id, kind: 'workload', namespace, name, members, first }];
+}
+
+function groupOfPod(peer: ReachPeer & { kind: 'pod' }, position: number): PeerGroup {
+  const { id, namespace, name, template } = peer.pod;
+  return {
+    id,
+    kind: template ? 'workload' : 'pod',
+    namespace,
+    name,
+    members: [position],
+    first: peer,
+  };
+}
+
+/** What is open from one group to another, seen at any two members that are not the same pod. */
+export function lookupGroups(reach: Reach, source: PeerGroup, destination: PeerGroup): PairResult {
+  const [from = 0] = source.members;
+  const to = destination.members.find((member) => member !== from) ?? destination.members[0] ?? 0;
+  return reach.lookup(from, to);
+}

@@ -251,7 +251,7 @@ describe('faults', () => {
     expect(diagnostics).toMatchObject([
       {
         code: 'duplicate-object',
-        severity: 'error',
+        severity: 'warning',
         range: { file: 'in.yaml', start: { line: 2 } },
       },
     ]);

@@ -198,7 +198,7 @@ function duplicate(earlier: Entry, later: Entry): Diagnostic {
     ...diagnosticAt(
       later.input,
       'duplicate-object',
-      same ? 'warning' : 'error',
+      'warning',
       `${kind} ${label} is given twice: here and at ${placeOf(earlier.input.source)}${
         same ? '' : ', with different content'
       }; the later one counts`,

@@ -43,7 +43,7 @@ export function networkPolicyMeaningWithout(object: KubeObject, path: string): s
   if (parent.path === 'spec') return specMeaning(part);
   if (/\.ports\[\d+\]$/.test(parent.path)) return portMeaning(part);
   if (/\.(from|to)\[\d+\]$/.test(parent.path)) return peerMeaning(part);
-  if (/\.ipBlock$/.test(parent.path)) {
+  if (parent.path.endsWith('.ipBlock')) {
     if (!has(part, 'cidr')) return 'the block has no cidr, which is refused';
     return has(part, 'except') ? undefined : 'nothing is taken out of the block';
   }

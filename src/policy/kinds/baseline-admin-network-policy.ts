@@ -69,11 +69,14 @@ export const baselineAdminNetworkPolicy: PolicyKind = {
     validateClusterObject(object, nodes[options?.channel ?? 'experimental'], options),
   warnings: (object) => clusterWarnings(object, 'Allow'),
   meaningWithout: clusterMeaningWithout,
-  compile: (object, source) =>
-    compileClusterPolicy<AdminRule>(
+  compile: (object, source) => ({
+    ...compileClusterPolicy<AdminRule>(
       object,
       'Baseline',
       { acceptAction: 'Allow', compilePorts: compileAdminPorts },
       source,
     ),
+    // There is no such field (S340), whatever an object that was not pruned may hold.
+    priority: 0,
+  }),
 };

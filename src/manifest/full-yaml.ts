@@ -40,6 +40,7 @@ export function readFullYaml(text: string, base: number): YamlDocument[] {
   const documents: YamlDocument[] = [];
   const parser = new Parser();
   let deepAt = -1;
+  let errors = 0;
   const tokens = function* (): Generator<
     ReturnType<Parser['next']> extends Generator<infer T> ? T : never
   > {
@@ -49,7 +50,11 @@ export function readFullYaml(text: string, base: number): YamlDocument[] {
         deepAt = parser.offset;
         return;
       }
-      yield* parser.next(lexeme);
+      for (const token of parser.next(lexeme)) {
+        // Past so many faults the rest is not worth the time; the document is refused anyway.
+        if (token.type === 'error' && ++errors > MAX_FAULTS) return;
+        yield token;
+      }
     }
     yield* parser.end();
   };

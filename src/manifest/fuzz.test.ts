@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parseManifests } from './parse.ts';
 
 /** Milliseconds that reading any of these small inputs may take; the machine may be busy. */
-const BOUND = 2000;
+const BOUND = 10_000;
 
 function survives(text: string | Uint8Array): void {
   const started = performance.now();
@@ -86,59 +86,51 @@ const json = JSON.stringify(
 );
 
 const pieces = fc.constantFrom(
-  ...[
-    ' ',
-    '\n',
-    '\t',
-    '\r',
-    '-',
-    '- ',
-    ':',
-    ': ',
-    '#',
-    '"',
-    "'",
-    '{',
-    '}',
-    '[',
-    ']',
-    ',',
-    '|',
-    '>',
-    '&a ',
-    '*a',
-  ],
-  ...[
-    '!',
-    '!!set ',
-    '!!binary ',
-    '%YAML 1.2\n',
-    '---\n',
-    '...\n',
-    '<<: *m\n',
-    '? ',
-    '{{ .Values.x }}',
-    '{{-',
-    '}}',
-  ],
-  ...[
-    '\u0000',
-    '\uFEFF',
-    '\u2028',
-    '\uD800',
-    '__proto__: {a: 1}\n',
-    'constructor: 1\n',
-    '"__proto__": {},',
-    '\\u12',
-  ],
-  ...[
-    'items:\n',
-    'kind: PodList\n',
-    '9'.repeat(400),
-    'a'.repeat(2000),
-    '- '.repeat(60),
-    '{"a":'.repeat(60),
-  ],
+  ' ',
+  '\n',
+  '\t',
+  '\r',
+  '-',
+  '- ',
+  ':',
+  ': ',
+  '#',
+  '"',
+  "'",
+  '{',
+  '}',
+  '[',
+  ']',
+  ',',
+  '|',
+  '>',
+  '&a ',
+  '*a',
+  '!',
+  '!!set ',
+  '!!binary ',
+  '%YAML 1.2\n',
+  '---\n',
+  '...\n',
+  '<<: *m\n',
+  '? ',
+  '{{ .Values.x }}',
+  '{{-',
+  '}}',
+  '\u0000',
+  '\uFEFF',
+  '\u2028',
+  '\uD800',
+  '__proto__: {a: 1}\n',
+  'constructor: 1\n',
+  '"__proto__": {},',
+  '\\u12',
+  'items:\n',
+  'kind: PodList\n',
+  '9'.repeat(400),
+  'a'.repeat(2000),
+  '- '.repeat(60),
+  '{"a":'.repeat(60),
 );
 
 const mutated = fc
@@ -155,7 +147,7 @@ const mutated = fc
 
 describe('parseManifests survives', () => {
   it('mutated manifests', () => {
-    fc.assert(fc.property(mutated, survives), { numRuns: 3000, interruptAfterTimeLimit: 5000 });
+    fc.assert(fc.property(mutated, survives), { numRuns: 3000, interruptAfterTimeLimit: 3000 });
   });
 
   it('mutated bytes, invalid UTF-8 among them', () => {

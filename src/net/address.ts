@@ -111,7 +111,7 @@ function parseV6(text: string, sloppy: boolean): bigint | undefined {
   }
   if (groups.length < 8) {
     if (ellipsis < 0) return undefined;
-    groups.splice(ellipsis, 0, ...new Array<number>(8 - groups.length).fill(0));
+    groups.splice(ellipsis, 0, ...Array.from({ length: 8 - groups.length }, () => 0));
   } else if (ellipsis >= 0) {
     return undefined;
   }
@@ -144,9 +144,12 @@ function formatV6(value: bigint): string {
     }
     i = end + 1;
   }
-  const hex = (list: number[]): string => list.map((group) => group.toString(16)).join(':');
   if (longestAt < 0) return hex(groups);
   return `${hex(groups.slice(0, longestAt))}::${hex(groups.slice(longestAt + longest))}`;
+}
+
+function hex(groups: readonly number[]): string {
+  return groups.map((group) => group.toString(16)).join(':');
 }
 
 export function sameAddress(a: Address, b: Address): boolean {

@@ -3,6 +3,7 @@
  * only an abort is thrown. Must not know what the objects mean.
  */
 import { createReadStream } from 'node:fs';
+import type { Dirent, Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Diagnostic, Severity } from '../k8s/diagnostic.ts';
@@ -30,7 +31,6 @@ interface Source {
   /** As told to the user: the given path, or one below it. */
   readonly name: string;
   readonly absolute: string;
-  readonly size: number;
   /** A pipe or device: its size is not known before it is read. */
   readonly stream: boolean;
   /** Found in a directory, not named by the user: other YAML may lie about there. */
@@ -159,7 +159,7 @@ async function readPath(state: State, given: string): Promise<void> {
     await readAll(state, found);
   } else if (await isNew(state, absolute)) {
     const stream = !info.isFile();
-    await readAll(state, [{ name: given, absolute, size: info.size, stream, found: false }]);
+    await readAll(state, [{ name: given, absolute, stream, found: false }]);
   }
 }
 
@@ -178,31 +178,34 @@ async function walk(
   found: Source[],
 ): Promise<void> {
   state.options.signal?.throwIfAborted();
-  if (!(await isNew(state, directory.absolute))) return;
-  let names: string[];
+  const real = await realpath(directory.absolute).catch(() => directory.absolute);
+  if (state.seen.has(real)) return;
+  state.seen.add(real);
+  let entries: Dirent[];
   try {
-    names = await readdir(directory.absolute);
+    entries = await readdir(real, { withFileTypes: true });
   } catch (error) {
     unreadable(state, directory.name, error);
     return;
   }
   // Not the locale's order: reports must not depend on the machine.
-  names.sort();
-  const isChart = names.includes('Chart.yaml') || names.includes('Chart.yml');
-  for (const name of names) {
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const isChart = entries.some(({ name }) => name === 'Chart.yaml' || name === 'Chart.yml');
+  for (const entry of entries) {
+    const { name } = entry;
     if (name.startsWith('.')) continue;
-    const child = {
-      name: path.join(directory.name, name),
-      absolute: path.join(directory.absolute, name),
-    };
-    let info;
-    try {
-      info = await stat(child.absolute);
-    } catch (error) {
-      if (MANIFEST_NAME.test(name)) unreadable(state, child.name, error);
-      continue;
+    const child = { name: path.join(directory.name, name), absolute: path.join(real, name) };
+    let target: Dirent | Stats = entry;
+    if (entry.isSymbolicLink()) {
+      try {
+        target = await stat(child.absolute);
+        child.absolute = await realpath(child.absolute);
+      } catch (error) {
+        if (MANIFEST_NAME.test(name)) unreadable(state, child.name, error);
+        continue;
+      }
     }
-    if (info.isDirectory()) {
+    if (target.isDirectory()) {
       if (isChart && name === 'templates')
         tell(state, child.name, {
           code: 'helm-template',
@@ -211,19 +214,20 @@ async function walk(
           hint: `render it first: helm template ${directory.name} | podwall … -f -`,
         });
       else await walk(state, child, found);
+    } else if (!target.isFile()) {
       continue;
-    }
-    if (!info.isFile()) continue;
-    if (KUSTOMIZATION_NAME.test(name))
+    } else if (KUSTOMIZATION_NAME.test(name)) {
       skipFile(
         state,
         child.name,
         'a kustomization lists manifests and is none itself; -k builds it',
       );
-    else if (isChart && CHART_FILE_NAME.test(name))
+    } else if (isChart && CHART_FILE_NAME.test(name)) {
       skipFile(state, child.name, 'part of a Helm chart, not a manifest');
-    else if (MANIFEST_NAME.test(name) && (await isNew(state, child.absolute)))
-      found.push({ ...child, size: info.size, stream: false, found: true });
+    } else if (MANIFEST_NAME.test(name) && !state.seen.has(child.absolute)) {
+      state.seen.add(child.absolute);
+      found.push({ ...child, stream: false, found: true });
+    }
   }
 }
 
@@ -236,19 +240,17 @@ async function readAll(state: State, sources: readonly Source[]): Promise<void> 
   const { signal } = state.options;
   for (let at = 0; at < sources.length;) {
     signal?.throwIfAborted();
-    const batch: Source[] = [];
-    let size = 0;
-    for (; at < sources.length && batch.length < BATCH && size <= state.maxBytes; at++) {
-      const source = sources[at] as Source;
-      batch.push(source);
-      size += source.size;
-    }
+    const batch = sources.slice(at, at + BATCH);
+    at += batch.length;
     const contents = await Promise.all(batch.map((source) => readSource(state, source)));
     for (const [index, source] of batch.entries()) {
       const content = contents[index];
       if (content === undefined) continue;
       if ('error' in content) unreadable(state, source.name, content.error);
-      else take(state, source.name, content.bytes, source.found);
+      else if ('size' in content) {
+        state.skipped++;
+        tell(state, source.name, tooLarge(content.size, state.maxBytes));
+      } else take(state, source.name, content.bytes, source.found);
     }
   }
 }
@@ -256,12 +258,7 @@ async function readAll(state: State, sources: readonly Source[]): Promise<void> 
 async function readSource(
   state: State,
   source: Source,
-): Promise<{ bytes: Uint8Array } | { error: unknown } | undefined> {
-  if (source.size > state.maxBytes) {
-    state.skipped++;
-    tell(state, source.name, tooLarge(source.size, state.maxBytes));
-    return undefined;
-  }
+): Promise<{ bytes: Uint8Array } | { size: number } | { error: unknown } | undefined> {
   if (source.stream) {
     const { signal } = state.options;
     const stream = createReadStream(source.absolute, signal === undefined ? {} : { signal });
@@ -269,6 +266,8 @@ async function readSource(
     return bytes === undefined ? undefined : { bytes };
   }
   try {
+    const { size } = await stat(source.absolute);
+    if (size > state.maxBytes) return { size };
     return { bytes: await readFile(source.absolute) };
   } catch (error) {
     return { error };

@@ -196,11 +196,21 @@ function jsonType(value: unknown): string {
 function checkString(value: string, node: CrdString, path: string, errors: FieldError[]): void {
   // The schema counts characters, though the message speaks of bytes.
   if (node.maxLength !== undefined && value.length > node.maxLength) {
-    if ([...value].length > node.maxLength) errors.push(tooLong(path, value, node.maxLength));
+    if (characters(value) > node.maxLength) errors.push(tooLong(path, value, node.maxLength));
   }
   if (node.pattern !== undefined && !node.pattern.test(value)) {
     errors.push(invalid(path, value, `${path} in body should match '${node.pattern.source}'`));
   }
+}
+
+function characters(text: string): number {
+  let count = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    // The second half of a surrogate pair is no character of its own.
+    if (unit < 0xdc00 || unit > 0xdfff) count++;
+  }
+  return count;
 }
 
 function checkNumber(value: number, node: CrdInteger, path: string, errors: FieldError[]): void {

@@ -2,17 +2,19 @@
  * Resident memory of the stores: a fake API server in a child process serves pods of realistic
  * size, this process lists and watches them, then survives churn and one full relist.
  *
- *   node --import tsx bench/client-memory.ts [pods=100000] [--no-watch-list]
+ *   node --import tsx bench/client-memory.ts [pods=100000] [--no-watch-list] [--v8=--heap-growing-percent=50]
  */
 import { fork } from 'node:child_process';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { startClusterWatch } from '../src/client/cluster-watch.ts';
 import { connect } from '../src/client/transport.ts';
 import type { KubeObject } from '../src/k8s/types.ts';
 import { startFakeApi } from '../test/client/fake-api.ts';
 
 const count = Number(process.argv.find((word) => /^\d+$/.test(word)) ?? 100_000);
+const flag = process.argv.find((word) => word.startsWith('--v8='))?.slice(5);
 const watchList = !process.argv.includes('--no-watch-list');
 
 // What a real pod carries and policy does not need: 3 to 4 kB, the same text for all of them.
@@ -139,8 +141,9 @@ function megabytes(bytes: number): number {
 }
 
 async function measure(): Promise<void> {
+  if (flag !== undefined) setFlagsFromString(flag);
   const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2).concat('serve'), {
-    execArgv: process.execArgv,
+    execArgv: ['--import', 'tsx'],
   });
   const { port, control, average } = await new Promise<{
     port: number;
@@ -157,8 +160,9 @@ async function measure(): Promise<void> {
   }, 20);
   const line = (what: string): void => {
     const { rss, heapUsed } = process.memoryUsage();
+    const { user, system } = process.cpuUsage();
     console.log(
-      `${what.padEnd(34)} rss ${String(megabytes(rss)).padStart(4)} MB  peak ${String(megabytes(peak)).padStart(4)} MB  heap used ${String(megabytes(heapUsed)).padStart(4)} MB`,
+      `${what.padEnd(34)} rss ${String(megabytes(rss)).padStart(4)} MB  peak ${String(megabytes(peak)).padStart(4)} MB  heap used ${String(megabytes(heapUsed)).padStart(4)} MB  cpu ${((user + system) / 1e6).toFixed(1)} s`,
     );
   };
   console.log(

@@ -35,4 +35,14 @@ export const commands: readonly CommandEntry[] = [
     summary: 'every policy of some files in plain English',
     load: async () => (await import('./explain.ts')).explain,
   },
+  {
+    name: 'agent',
+    summary: 'enforce the policies on this node',
+    load: async () => (await import('./agent.ts')).agent,
+  },
+  {
+    name: 'render',
+    summary: 'the nftables program of one node',
+    load: async () => (await import('./render.ts')).render,
+  },
 ];

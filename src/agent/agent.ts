@@ -1,0 +1,420 @@
+/**
+ * `podwall agent`: watches the cluster and keeps this node's kernel equal to the policies. Puts
+ * client, loop, state file, drift monitor and doors together. Rules stay in the kernel whatever
+ * happens to this process.
+ */
+import type { Server } from 'node:http';
+import type { Logger } from 'pino';
+import {
+  startClusterWatch,
+  type ChangeBatch,
+  type ClusterWatch,
+  type ClusterWatchOptions,
+} from '../client/cluster-watch.ts';
+import { errorText } from '../client/errors.ts';
+import type { ReflectorStatus } from '../client/reflector.ts';
+import { policyResources, resourceName } from '../client/resource.ts';
+import type { Connection } from '../client/transport.ts';
+import {
+  createBackend,
+  defaultDataplaneOptions,
+  interactiveRunner,
+  renderProgram,
+} from '../dataplane/index.ts';
+import type { DataplaneOptions, NodeProgram } from '../dataplane/index.ts';
+import type { Settings } from '../engine/snapshot.ts';
+import type { KubeObject } from '../k8s/types.ts';
+import { run } from '../system/exec.ts';
+import { openDoor } from './http.ts';
+import { createLoop, type Loop, type Round } from './loop.ts';
+import { createMetrics } from './metrics.ts';
+import { watchTable } from './monitor.ts';
+import { readStateFile, writeStateFile } from './state-file.ts';
+
+export interface AgentOptions {
+  readonly node: string;
+  readonly connection: Connection;
+  readonly version: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Network namespace file of the node; default: ours. */
+  readonly netns?: string | undefined;
+  /** Where the last known objects are kept; without it a boot without the API enforces nothing. */
+  readonly stateFile?: string | undefined;
+  /** Doors to open: `host:port` or a socket path. */
+  readonly listen?: readonly string[];
+  readonly dataplane?: Partial<DataplaneOptions>;
+  readonly settings?: Partial<Settings>;
+  readonly strictCidr?: boolean;
+  readonly coalesceMs?: number;
+  /** The kernel is read and compared so often, in milliseconds. Default 60,000. 0: never. */
+  readonly auditMs?: number;
+  /** The state file is written at most so often, in milliseconds. Default 10,000. */
+  readonly saveMs?: number;
+  readonly client?: Partial<ClusterWatchOptions>;
+}
+
+export interface AgentStatus {
+  readonly node: string;
+  readonly version: string;
+  readonly server: string;
+  readonly startedAt: string;
+  readonly ready: boolean;
+  readonly source: 'nothing yet' | 'state file' | 'cluster';
+  readonly lastApplied?: string;
+  readonly lastError?: string;
+  readonly epoch?: number;
+  readonly program?: {
+    readonly localAddresses: number;
+    readonly sets: number;
+    readonly elements: number;
+    readonly chains: number;
+    readonly policies: number;
+    readonly warnings: readonly string[];
+  };
+  readonly closedBy: readonly string[];
+  readonly driftRepairs: number;
+  readonly resources: readonly {
+    readonly resource: string;
+    readonly state: ReflectorStatus['state'];
+    readonly objects: number;
+    readonly lastError?: string;
+  }[];
+}
+
+/** Without these nothing can be decided: a cluster without its pods or policies would look open. */
+const required = new Set(['Pod', 'Namespace', 'NetworkPolicy', 'Node']);
+
+/** Runs until the signal. Throws only when it cannot start. */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const { log, signal, node } = options;
+  const table = options.dataplane?.table ?? defaultDataplaneOptions.table;
+  const netns = options.netns === undefined ? {} : { netns: options.netns };
+  const startedAt = new Date().toISOString();
+  const nft = interactiveRunner(netns);
+  const backend = createBackend({
+    nft: nft.run,
+    ...(options.dataplane === undefined ? {} : { options: options.dataplane }),
+  });
+
+  let cluster: ClusterWatch | undefined;
+  let synced = false;
+  let ready = false;
+  let lastKnown: readonly KubeObject[] | undefined;
+  let lastRound: Round | undefined;
+  let lastError: string | undefined;
+  let driftRepairs = 0;
+  const metrics = createMetrics(options.version, node, () => cluster?.status() ?? []);
+
+  // --- objects ------------------------------------------------------------------------------------
+
+  /** Stores, and for resources that could not be read yet what was known last. */
+  function objects(): KubeObject[] | undefined {
+    if (cluster === undefined || !synced)
+      return lastKnown === undefined ? undefined : [...lastKnown];
+    const all: KubeObject[] = [];
+    for (const status of cluster.status()) {
+      const { resource } = status;
+      if (status.everSynced || status.state === 'absent') {
+        const store = cluster.stores.get(resourceName(resource));
+        if (store !== undefined) for (const object of store.values()) all.push(object);
+        continue;
+      }
+      const known = lastKnown?.filter((object) => object.kind === resource.kind) ?? [];
+      if (known.length === 0 && required.has(resource.kind)) {
+        lastError = `${resourceName(resource)} cannot be read: ${status.lastError ?? status.state}`;
+        log.error(
+          { resource: resourceName(resource), error: status.lastError },
+          'cannot decide without this resource; the kernel stays as it is',
+        );
+        return undefined;
+      }
+      all.push(...known);
+    }
+    return all;
+  }
+
+  // --- rounds -------------------------------------------------------------------------------------
+
+  const reported = new Set<string>();
+  function reportFaults(round: Round): void {
+    const current = new Set<string>();
+    const tell = (text: string, fields: object): void => {
+      current.add(text);
+      if (!reported.has(text)) log.warn(fields, text);
+    };
+    for (const one of round.diagnostics) {
+      if (one.severity === 'error')
+        tell(`${one.object ?? ''} ${one.fieldPath ?? ''}: ${one.message}`, { code: one.code });
+    }
+    for (const ref of round.quarantined)
+      tell(`${ref.key}: nft refuses it; the pods it could select are closed`, { policy: ref.key });
+    for (const text of round.program.warnings) tell(text, {});
+    // Only news is worth a line; what went away may be news again.
+    reported.clear();
+    for (const text of current) reported.add(text);
+  }
+
+  function onRound(round: Round): void {
+    lastRound = round;
+    lastError = undefined;
+    metrics.round(round);
+    const changed = round.report.transactions.length > 0;
+    const looked = round.reasons.includes('audit') || round.reasons.includes('drift');
+    const only = round.reasons.every((reason) => reason === 'audit' || reason === 'drift');
+    if (changed && looked && only) {
+      driftRepairs += 1;
+      metrics.drift();
+      log.warn(
+        { transactions: round.report.transactions, reasons: round.reasons },
+        'somebody changed our table; repaired',
+      );
+    } else if (changed) {
+      log.info(
+        {
+          reasons: round.reasons,
+          sinceEventMs: round.finished - round.since,
+          buildMs: round.buildMs,
+          applyMs: round.applyMs,
+          transactions: round.report.transactions.map(
+            ({ phase, operations }) => `${phase}:${operations}`,
+          ),
+        },
+        'applied',
+      );
+    }
+    reportFaults(round);
+    if (synced && !ready) {
+      ready = true;
+      metrics.ready(true);
+      log.info(
+        { objects: round.snapshot.completeness.objects, changed },
+        'the kernel is equal to the cluster',
+      );
+    }
+  }
+
+  const loop: Loop = createLoop({
+    node,
+    objects,
+    backend,
+    ...(options.dataplane === undefined ? {} : { dataplane: options.dataplane }),
+    ...(options.settings === undefined ? {} : { settings: options.settings }),
+    ...(options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr }),
+    check: createCheck(options.netns),
+    onRound,
+    onFailure: (error) => {
+      lastError = errorText(error);
+      metrics.failure();
+      log.error({ err: error }, 'could not bring the kernel up to date; trying again');
+    },
+  });
+
+  // --- state file ---------------------------------------------------------------------------------
+
+  let saveTimer: NodeJS.Timeout | undefined;
+  let saving: Promise<void> = Promise.resolve();
+  function saveSoon(): void {
+    if (options.stateFile === undefined || saveTimer !== undefined) return;
+    saveTimer = setTimeout(() => {
+      saveTimer = undefined;
+      save();
+    }, options.saveMs ?? 10_000);
+  }
+  function save(): void {
+    const { stateFile } = options;
+    const present = synced ? objects() : undefined;
+    if (stateFile === undefined || present === undefined) return;
+    saving = saving.then(async () => {
+      try {
+        await writeStateFile(stateFile, present, Date.now());
+        metrics.stateFile(Date.now() / 1000);
+      } catch (error) {
+        log.error({ err: error }, 'could not save the last known objects');
+      }
+    });
+  }
+
+  async function boot(): Promise<void> {
+    if (options.stateFile !== undefined) {
+      try {
+        const saved = await readStateFile(options.stateFile);
+        lastKnown = saved?.objects;
+        if (saved !== undefined)
+          log.info(
+            { objects: saved.objects.length, savedAt: new Date(saved.savedAt).toISOString() },
+            'read the last known objects',
+          );
+      } catch (error) {
+        log.error({ err: error, file: options.stateFile }, 'the state file is of no use');
+      }
+    }
+    const tables = await backend.read();
+    if (tables.some((state) => state.hooked)) {
+      log.info(
+        'rules of an earlier agent are in the kernel; they stay until the API has been read',
+      );
+    } else if (lastKnown !== undefined) {
+      loop.trigger('state-file');
+      await loop.idle();
+    } else {
+      log.warn(
+        'nothing is enforced until the API has been read: no rules in the kernel and no state file',
+      );
+    }
+  }
+
+  // --- doors --------------------------------------------------------------------------------------
+
+  function status(): AgentStatus {
+    const program = lastRound?.program;
+    return {
+      node,
+      version: options.version,
+      server: options.connection.description,
+      startedAt,
+      ready,
+      source: synced ? 'cluster' : lastRound === undefined ? 'nothing yet' : 'state file',
+      ...(lastRound === undefined
+        ? {}
+        : {
+            lastApplied: new Date(lastRound.finished).toISOString(),
+            epoch: lastRound.report.epoch,
+          }),
+      ...(lastError === undefined ? {} : { lastError }),
+      ...(program === undefined || lastRound === undefined
+        ? {}
+        : {
+            program: {
+              localAddresses: program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
+              sets: program.groups.size,
+              elements: [...program.groups.values()].reduce(
+                (sum, group) => sum + group.elements.size,
+                0,
+              ),
+              chains: program.chains.size,
+              policies: lastRound.snapshot.policies.length,
+              warnings: program.warnings,
+            },
+          }),
+      closedBy: [
+        ...(lastRound?.snapshot.completeness.invalidPolicies ?? []),
+        ...(lastRound?.quarantined ?? []),
+      ].map((ref) => ref.key),
+      driftRepairs,
+      resources: (cluster?.status() ?? []).map((one) => ({
+        resource: resourceName(one.resource),
+        state: one.state,
+        objects: one.objects,
+        ...(one.lastError === undefined ? {} : { lastError: one.lastError }),
+      })),
+    };
+  }
+
+  // --- run ----------------------------------------------------------------------------------------
+
+  const doors: Server[] = [];
+  let audit: NodeJS.Timeout | undefined;
+  try {
+    for (const where of options.listen ?? []) {
+      doors.push(
+        await openDoor(where, { metrics: metrics.exposition, ready: () => ready, status }),
+      );
+    }
+    await boot();
+    cluster = startClusterWatch(options.connection, {
+      resources: policyResources,
+      ...options.client,
+      coalesceMs: options.coalesceMs ?? 25,
+      metrics: metrics.client,
+      signal,
+      onSync: () => {
+        synced = true;
+        loop.trigger('sync');
+        saveSoon();
+      },
+      onChange: (batch) => {
+        if (!batch.changes.some(changesPolicy)) return;
+        loop.trigger('changes', batch.since);
+        saveSoon();
+      },
+      onStatus: (one) => {
+        const resource = resourceName(one.resource);
+        if (one.state === 'synced') {
+          log.info({ resource, objects: one.objects }, 'reading');
+          // A resource that could not be read before may have come without any object.
+          if (synced) loop.trigger('sync');
+        } else if (one.state === 'absent') {
+          log.info({ resource }, 'the server does not have this resource');
+        } else {
+          log.warn({ resource, state: one.state, error: one.lastError }, 'not reading');
+        }
+      },
+    });
+    const monitor = watchTable({
+      table,
+      netns: options.netns,
+      signal,
+      onTouched: () => {
+        // Our own writes are announced, too, a little later.
+        if (loop.busy || Date.now() - loop.lastEnd < 250 || !synced) return;
+        loop.trigger('drift');
+      },
+      onTrouble: (message) => log.warn(message),
+    });
+    const auditMs = options.auditMs ?? 60_000;
+    const nextAudit = (): void => {
+      audit = setTimeout(
+        () => {
+          if (synced) loop.trigger('audit');
+          nextAudit();
+        },
+        auditMs * (0.75 + Math.random() / 2),
+      );
+    };
+    if (auditMs > 0) nextAudit();
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      else signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    log.info('stopping; the rules stay in the kernel');
+    await monitor;
+  } finally {
+    clearTimeout(audit);
+    clearTimeout(saveTimer);
+    await cluster?.stop();
+    await loop.stop();
+    save();
+    await saving;
+    await nft.close();
+    options.connection.close();
+    for (const door of doors) {
+      door.closeAllConnections();
+      await new Promise((resolve) => door.close(resolve));
+    }
+  }
+}
+
+/** False for what policy cannot see, above all the heartbeats of nodes. */
+function changesPolicy({ type, object, previous }: ChangeBatch['changes'][number]): boolean {
+  if (type !== 'modified' || previous === undefined) return true;
+  const seen = (one: KubeObject): string =>
+    JSON.stringify({ ...one, metadata: { ...one.metadata, resourceVersion: undefined } });
+  return seen(object) !== seen(previous);
+}
+
+/** Lets nft judge a program (of a table that does not exist) without committing anything. */
+function createCheck(
+  netns: string | undefined,
+): (program: NodeProgram) => Promise<string | undefined> {
+  const [command, args] =
+    netns === undefined ? ['nft', []] : ['nsenter', [`--net=${netns}`, 'nft']];
+  return async (program) => {
+    const { code, stderr } = await run(command, [...args, '-c', '-f', '-'], {
+      input: renderProgram(program),
+      env: { ...process.env, HOME: '/nonexistent', LC_ALL: 'C' },
+      timeoutMs: 60_000,
+    });
+    return code === 0 ? undefined : stderr.trim();
+  };
+}

@@ -1,0 +1,71 @@
+/**
+ * The agent's two doors: /metrics, /healthz, /readyz for the cluster, and a local socket for
+ * `podwall agent status`. Must not change anything.
+ */
+import { rm } from 'node:fs/promises';
+import * as http from 'node:http';
+
+export interface Doors {
+  metrics(): Promise<string>;
+  ready(): boolean;
+  status(): unknown;
+}
+
+/** Where to listen: `host:port`, `:port`, or a path for a Unix socket. */
+export async function openDoor(where: string, doors: Doors): Promise<http.Server> {
+  const server = http.createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://agent');
+    const text = (status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
+      response.writeHead(status, { 'content-type': type }).end(body);
+    };
+    if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'only GET\n');
+    if (pathname === '/healthz') return text(200, 'ok\n');
+    if (pathname === '/readyz')
+      return doors.ready() ? text(200, 'ok\n') : text(503, 'not converged yet\n');
+    if (pathname === '/status')
+      return text(200, `${JSON.stringify(doors.status())}\n`, 'application/json');
+    if (pathname === '/metrics') {
+      doors.metrics().then(
+        (body) => text(200, body, 'text/plain; version=0.0.4; charset=utf-8'),
+        (error: unknown) => text(500, `${String(error)}\n`),
+      );
+      return;
+    }
+    text(404, 'there are /metrics, /healthz, /readyz and /status\n');
+  });
+  const socket = where.includes('/');
+  // A socket file of an agent that was killed would refuse us.
+  if (socket) await rm(where, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    if (socket) {
+      server.listen(where, resolve);
+    } else {
+      const match = /^(.*):(\d+)$/.exec(where);
+      if (match === null) return reject(new RangeError(`${where} is neither host:port nor a path`));
+      const host = (match[1] ?? '').replace(/^\[|\]$/g, '');
+      server.listen(Number(match[2]), host === '' ? undefined : host, resolve);
+    }
+  });
+  return server;
+}
+
+/** GETs JSON from an agent's Unix socket. */
+export function askSocket(socketPath: string, path: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const request = http.get({ socketPath, path, timeout: 5_000 }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        try {
+          resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+    request.on('timeout', () => request.destroy(new Error('the agent does not answer')));
+    request.on('error', reject);
+  });
+}

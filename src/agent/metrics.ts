@@ -1,0 +1,154 @@
+/**
+ * The agent's counters in Prometheus form. Must not decide anything.
+ */
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { ClientMetrics, ReflectorStatus } from '../client/reflector.ts';
+import { resourceName } from '../client/resource.ts';
+import type { Round } from './loop.ts';
+
+export interface AgentMetrics {
+  readonly client: ClientMetrics;
+  round(round: Round): void;
+  failure(): void;
+  drift(): void;
+  stateFile(seconds: number): void;
+  ready(value: boolean): void;
+  exposition(): Promise<string>;
+}
+
+export function createMetrics(
+  version: string,
+  node: string,
+  statuses: () => readonly ReflectorStatus[],
+): AgentMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const counter = (name: string, help: string, labelNames: string[] = []): Counter =>
+    new Counter({ name: `podwall_${name}`, help, labelNames, registers });
+  const gauge = (name: string, help: string, labelNames: string[] = []): Gauge =>
+    new Gauge({ name: `podwall_${name}`, help, labelNames, registers });
+
+  gauge('build_info', 'Version and node of this agent.', ['version', 'node']).set(
+    { version, node },
+    1,
+  );
+  const events = counter('events_total', 'Watch events received.', ['resource', 'type']);
+  const changes = counter(
+    'store_changes_total',
+    'Differences that events and lists made to the stores.',
+    ['resource'],
+  );
+  const lists = counter('lists_total', 'Complete reads of a resource.', ['resource', 'how']);
+  const watches = counter('watches_total', 'Watches that ended.', ['resource', 'how']);
+  const errors = counter('client_errors_total', 'Failures of list and watch.', [
+    'resource',
+    'reason',
+  ]);
+  new Gauge({
+    name: 'podwall_watch_silence_seconds',
+    help: 'Time since the server last sent a byte for the resource.',
+    labelNames: ['resource'],
+    registers,
+    collect() {
+      for (const status of statuses()) {
+        if (status.lastContact === undefined) continue;
+        this.set(
+          { resource: resourceName(status.resource) },
+          (Date.now() - status.lastContact) / 1000,
+        );
+      }
+    },
+  });
+  new Gauge({
+    name: 'podwall_resource_state',
+    help: '1 for the state that a resource is in.',
+    labelNames: ['resource', 'state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const status of statuses())
+        this.set({ resource: resourceName(status.resource), state: status.state }, 1);
+    },
+  });
+  new Gauge({
+    name: 'podwall_stored_objects',
+    help: 'Objects in the stores.',
+    labelNames: ['resource'],
+    registers,
+    collect() {
+      for (const status of statuses())
+        this.set({ resource: resourceName(status.resource) }, status.objects);
+    },
+  });
+  const buckets = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 15, 60];
+  const latency = new Histogram({
+    name: 'podwall_programming_seconds',
+    help: 'From the first API event of a round to the kernel.',
+    buckets,
+    registers,
+  });
+  const building = new Histogram({
+    name: 'podwall_build_seconds',
+    help: 'From objects to a program.',
+    buckets,
+    registers,
+  });
+  const rounds = counter('rounds_total', 'Reconcile rounds that succeeded.', ['changed']);
+  const failures = counter('apply_failures_total', 'Reconcile rounds that failed.');
+  const transactions = counter('transactions_total', 'nft transactions committed.', ['phase']);
+  const drifts = counter(
+    'drift_repairs_total',
+    'Times the kernel was not what we had written, and was repaired.',
+  );
+  const programmed = gauge('programmed', 'Parts of the program in force.', ['part']);
+  const invalid = gauge(
+    'invalid_policies',
+    'Policies that do not validate or that nft refuses; their pods are closed.',
+  );
+  const last = gauge(
+    'last_success_timestamp_seconds',
+    'When the kernel was last brought up to date.',
+  );
+  const saving = gauge(
+    'state_file_timestamp_seconds',
+    'When the last known objects were last saved.',
+  );
+  const ready = gauge('ready', '1 after the first convergence with the API.');
+  ready.set(0);
+  drifts.inc(0);
+  failures.inc(0);
+
+  return {
+    client: {
+      listed: (resource, how) => lists.inc({ resource, how }),
+      watchClosed: (resource, how) => watches.inc({ resource, how }),
+      event: (resource, type) => events.inc({ resource, type }),
+      changed: (resource, count) => changes.inc({ resource }, count),
+      error: (resource, reason) => errors.inc({ resource, reason }),
+    },
+    round(round) {
+      if (round.reasons.includes('changes')) latency.observe((round.finished - round.since) / 1000);
+      building.observe(round.buildMs / 1000);
+      rounds.inc({ changed: String(round.report.transactions.length > 0) });
+      for (const { phase } of round.report.transactions) transactions.inc({ phase });
+      const { program } = round;
+      let elements = 0;
+      for (const group of program.groups.values()) elements += group.elements.size;
+      programmed.set({ part: 'sets' }, program.groups.size);
+      programmed.set({ part: 'elements' }, elements);
+      programmed.set({ part: 'chains' }, program.chains.size);
+      programmed.set(
+        { part: 'local_addresses' },
+        program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
+      );
+      invalid.set(round.snapshot.completeness.invalidPolicies.length + round.quarantined.length);
+      last.set(round.finished / 1000);
+    },
+    failure: () => failures.inc(),
+    drift: () => drifts.inc(),
+    stateFile: (seconds) => saving.set(seconds),
+    ready: (value) => ready.set(value ? 1 : 0),
+    exposition: () => registry.metrics(),
+  };
+}

@@ -111,7 +111,7 @@ export function endOf(
     onlyNetworkPolicy: false,
     nodeTraffic: false,
     addresses,
-    ...(family === undefined ? {} : { family }),
+    ...withFamily(family, addresses),
   };
   switch (endpoint.kind) {
     case 'pod': {
@@ -143,6 +143,17 @@ export function endOf(
       };
     }
   }
+}
+
+function withFamily(
+  family: Family | undefined,
+  addresses: readonly Address[],
+): { readonly family?: Family } {
+  if (family !== undefined) return { family };
+  const first = addresses[0]?.family;
+  return first !== undefined && addresses.every((address) => address.family === first)
+    ? { family: first }
+    : {};
 }
 
 /** Every way the facts that the input leaves open may combine for two ends. Never empty. */

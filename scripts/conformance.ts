@@ -4,11 +4,15 @@
  * test titles (`it('S93 S94: …')`); what no test claims stands in test/conformance/status.ts. Run
  * with `npx tsx scripts/conformance.ts`; `--check` only compares.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { argv, exit } from 'node:process';
+import { argv, exit, stdout } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { itemCount, sections, statuses, type ItemStatus } from '../test/conformance/status.ts';
+
+function say(line: string): void {
+  stdout.write(`${line}\n`);
+}
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 export const conformancePath: string = join(root, 'docs', 'reference', 'conformance.md');
@@ -23,7 +27,7 @@ export interface ItemTest {
 /** `S12`, `S12 S13`, `S12, S13`, `S12–S15`, then a colon: the head of a test title. */
 const head = /^((?:S\d+(?:[–-]S?\d+)?(?:,? (?:and )?)?)+):\s*(.*)$/s;
 const call =
-  /\b(?:it|test)(?:\.\w+)*(?:\((?:[^()'"`]|\([^()]*\))*\)|\(\s*\[[^\]]*\]\s*(?:as const)?,?\s*\))?\(\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
+  /\b(?:it|test|describe)(?:\.\w+)*(?:\((?:[^()'"`]|\([^()]*\))*\)|\(\s*\[[^\]]*\]\s*(?:as const)?,?\s*\))?\(\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
 /** `each` with a long table: the title stands after the table's closing bracket. */
 const afterTable =
   /\]\s*(?:as const\s*)?,?\s*\)\(\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|`((?:[^`\\]|\\.)*)`)/g;
@@ -91,6 +95,14 @@ export function faultsOf(
       faults.push(`S${item}: ${status.kind} by status.ts, but tested in ${claimed.file}`);
     }
   }
+  for (const [item, status] of Object.entries(known)) {
+    if (status.kind !== 'tested') continue;
+    const path = join(root, status.file);
+    const titles = existsSync(path) ? titlesOf(readFileSync(path, 'utf8')) : [];
+    if (!titles.some((title) => title.startsWith(status.title))) {
+      faults.push(`S${item}: ${status.file} has no test "${status.title}…"`);
+    }
+  }
   for (const item of [...tests.keys(), ...Object.keys(known).map(Number)]) {
     if (item < 1 || item > itemCount) faults.push(`S${item}: there is no such item`);
   }
@@ -107,6 +119,9 @@ function row(item: number, tests: readonly ItemTest[], status: ItemStatus | unde
   const proof = [...places].map(
     ([file, titles]) => `${[...new Set(titles)].join('; ')} (\`${file}\`)`,
   );
+  if (status?.kind === 'tested') {
+    return `| S${item} | tested | ${cell(`${status.title} … (\`${status.file}\`)`)} |`;
+  }
   if (status === undefined) return `| S${item} | tested | ${cell(proof.join('; '))} |`;
   const setting =
     status.kind === 'choice' && status.setting ? ` Setting \`${status.setting}\`.` : '';
@@ -127,7 +142,7 @@ export function conformancePage(tests: ReadonlyMap<number, readonly ItemTest[]>)
   for (let item = 1; item <= itemCount; item += 1) {
     const status = statuses[item];
     const held = (tests.get(item) ?? []).length > 0;
-    if (status === undefined) tested += held ? 1 : 0;
+    if (status === undefined || status.kind === 'tested') tested += 1;
     else counts[status.kind] += 1;
     if (status?.kind === 'choice' && held) testedChoices += 1;
   }
@@ -161,19 +176,19 @@ export function conformancePage(tests: ReadonlyMap<number, readonly ItemTest[]>)
 function main(): number {
   const tests = collectTests();
   const faults = faultsOf(tests, statuses);
-  for (const fault of faults) console.error(fault);
+  for (const fault of faults) say(fault);
   if (faults.length > 0) {
-    console.error(`${faults.length} faults; docs/reference/conformance.md not written`);
+    say(`${faults.length} faults; docs/reference/conformance.md not written`);
     return 1;
   }
   const page = conformancePage(tests);
   if (!argv.includes('--check')) {
     writeFileSync(conformancePath, page);
-    console.log(`wrote ${relative(root, conformancePath)}`);
+    say(`wrote ${relative(root, conformancePath)}`);
     return 0;
   }
   if (readFileSync(conformancePath, 'utf8') === page) return 0;
-  console.error('docs/reference/conformance.md is out of date: npx tsx scripts/conformance.ts');
+  say('docs/reference/conformance.md is out of date: npx tsx scripts/conformance.ts');
   return 1;
 }
 

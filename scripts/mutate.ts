@@ -8,9 +8,13 @@ import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { argv, env, execPath, exit } from 'node:process';
+import { argv, env, execPath, exit, stdout } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { mutations, type Edit, type Mutation } from '../test/mutation/mutations.ts';
+
+function say(line: string): void {
+  stdout.write(`${line}\n`);
+}
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const page = join(root, 'docs', 'reference', 'mutations.md');
@@ -117,16 +121,16 @@ async function main(): Promise<number> {
     const intact = await runTests(copy, testsFor(['src/net', 'src/k8s']));
     const before = [...intact.failed.keys()];
     if (before.length > 0) {
-      console.error(`the tests fail without any fault: ${before.join(', ')}`);
+      say(`the tests fail without any fault: ${before.join(', ')}`);
       return 2;
     }
-    console.log(`intact: ${intact.passed} tests pass`);
+    say(`intact: ${intact.passed} tests pass`);
     for (const mutation of chosen) {
       const result = applyEdits(mutation.edits, read);
       if ('fault' in result) {
         failures.push(`${mutation.fault}: does not fit the source: ${result.fault}`);
         rows.push({ mutation, by: 'nothing' });
-        console.log(`NO FIT    ${mutation.fault}`);
+        say(`NO FIT    ${mutation.fault}`);
         continue;
       }
       const original = [...result.texts.keys()].map((file) => [file, read(file)] as const);
@@ -138,14 +142,14 @@ async function main(): Promise<number> {
       if (!noticed)
         failures.push(`${mutation.fault}: ${passed === 0 ? 'does not load' : 'survives'}`);
       rows.push({ mutation, by: noticed ? by : 'nothing' });
-      console.log(`${noticed ? 'noticed ' : 'SURVIVES'}  ${mutation.fault}: ${by}`);
+      say(`${noticed ? 'noticed ' : 'SURVIVES'}  ${mutation.fault}: ${by}`);
     }
-    console.log(`${rows.length - failures.length} of ${rows.length} faults noticed`);
+    say(`${rows.length - failures.length} of ${rows.length} faults noticed`);
     if (argv.includes('--write')) writeFileSync(page, table(rows, intact.passed));
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }
-  for (const failure of failures) console.error(failure);
+  for (const failure of failures) say(failure);
   return failures.length === 0 ? 0 : 1;
 }
 

@@ -194,6 +194,50 @@ describe('ClusterNetworkPolicy and its forerunners', () => {
     expect(checkPolicy({ object: clusterPolicy('anything', spec) }).errors).toEqual([]);
   });
 
+  it('S243: the range 1–65535 is all ports of its protocol', () => {
+    const protocols = [{ udp: { destinationPort: { range: { start: 1, end: 65535 } } } }];
+    const deny = { action: 'Deny', from: [{ namespaces: {} }], protocols };
+    const spec = { tier: 'Admin', priority: 1, subject: { namespaces: {} }, ingress: [deny] };
+    for (const port of [1, 80, 65535]) {
+      expect(outcome([clusterPolicy('p', spec)], 'b/z', 'a/x', port, 'UDP')).toBe('denied');
+      expect(outcome([clusterPolicy('p', spec)], 'b/z', 'a/x', port, 'TCP')).toBe('allowed');
+    }
+  });
+
+  it('S263: networks, nodes and domainNames are unknown in ingress peers', () => {
+    for (const peer of [
+      { networks: ['10.0.0.0/8'] },
+      { nodes: {} },
+      { domainNames: ['a.example'] },
+    ]) {
+      const rule = (peers: string): object => ({ action: 'Accept', [peers]: [peer] });
+      const base = { tier: 'Admin', priority: 1, subject: { namespaces: {} } };
+      const [field = ''] = Object.keys(peer);
+      const ingress = clusterPolicy('p', { ...base, ingress: [rule('from')] });
+      expect(unknownFields(ingress)).toEqual([`spec.ingress[0].from[0].${field}`]);
+      const egress = clusterPolicy('p', { ...base, egress: [rule('to')] });
+      expect(checkPolicy({ object: egress }).errors).toEqual([]);
+    }
+  });
+
+  it('S338: AdminNetworkPolicy warns of domain names in a rule that does not allow', () => {
+    const warnings = (action: string): string[] =>
+      checkPolicy({
+        object: {
+          apiVersion: 'policy.networking.k8s.io/v1alpha1',
+          kind: 'AdminNetworkPolicy',
+          metadata: { name: 'p' },
+          spec: {
+            priority: 1,
+            subject: { namespaces: {} },
+            egress: [{ action, to: [{ domainNames: ['a.example'] }] }],
+          },
+        },
+      }).diagnostics.map(({ code }) => code);
+    expect(warnings('Allow')).toEqual([]);
+    expect(warnings('Deny')).toEqual(['domain-names-not-accept']);
+  });
+
   it('S348: sameLabels and notSameLabels are unknown fields', () => {
     for (const field of ['sameLabels', 'notSameLabels']) {
       const from = [{ namespaces: { [field]: ['team'] } }];

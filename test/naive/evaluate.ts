@@ -451,7 +451,7 @@ function inFamily(end: End, family: 4 | 6 | undefined): End {
 function namespaceLabels(world: World, name: string): LabelSet {
   const object = world.objects.find((o) => o.kind === 'Namespace' && o.metadata.name === name);
   return {
-    labels: { ...(object?.metadata.labels ?? {}), 'kubernetes.io/metadata.name': name },
+    labels: { ...object?.metadata.labels, 'kubernetes.io/metadata.name': name },
     complete: object !== undefined,
   };
 }

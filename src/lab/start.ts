@@ -91,7 +91,7 @@ mount -t tmpfs -o mode=755,nosuid,nodev podwall-run /run
 mkdir -p /run/netns
 if [ ! -d "$dir" ]; then
   mkdir -p "$dir"
-  mount --bind /proc/self/fd/9 "$dir"
+  mount --no-canonicalize --bind /proc/self/fd/9 "$dir"
 fi
 PODWALL_LAB=inside "$@" <&8 8<&- 9<&- &
 exec 0</dev/null 8<&- 9<&-
@@ -196,6 +196,7 @@ function becomeReady(
       signal?.removeEventListener('abort', abort);
       act();
     };
+    if (signal?.aborted === true) return abort();
     signal?.addEventListener('abort', abort, { once: true });
     child.once('error', (error) => settle(() => reject(error)));
     child.once('exit', () => settle(() => reject(explainExit(readLog(given.stateDir)))));

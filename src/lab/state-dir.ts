@@ -3,7 +3,7 @@
  * a fresh one for a lab that does not. Must not know what is said over the socket.
  */
 import { lstat, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LabError } from './errors.ts';
 
@@ -11,11 +11,16 @@ import { LabError } from './errors.ts';
 const socketPathLimit = 108;
 const privatePrefix = 'podwall-lab-';
 
+/** Not `os.userInfo`: containers run as users that no file names. */
+function ownId(): number {
+  return process.getuid?.() ?? 0;
+}
+
 /** The directory of this user's detached lab. */
 export function sharedStateDir(env: NodeJS.ProcessEnv = process.env): string {
   const runtime = env['XDG_RUNTIME_DIR'];
   if (runtime !== undefined && runtime.startsWith('/')) return join(runtime, 'podwall');
-  return join(tmpdir(), `podwall-${userInfo().uid}`);
+  return join(tmpdir(), `podwall-${ownId()}`);
 }
 
 export function controlPath(stateDir: string): string {
@@ -30,7 +35,7 @@ export function logPath(stateDir: string): string {
 export async function makeStateDir(stateDir: string): Promise<void> {
   await mkdir(stateDir, { recursive: true, mode: 0o700 });
   const stats = await lstat(stateDir);
-  if (!stats.isDirectory() || stats.uid !== userInfo().uid || (stats.mode & 0o077) !== 0) {
+  if (!stats.isDirectory() || stats.uid !== ownId() || (stats.mode & 0o077) !== 0) {
     throw new LabError(`${stateDir} is not a directory that only you can open; remove it`);
   }
   checkLength(stateDir);
@@ -63,7 +68,7 @@ export async function sweepPrivateStateDirs(
     const stats = await lstat(stateDir).catch(() => undefined);
     // One that is a minute old has had time to get its socket.
     const old = stats !== undefined && Date.now() - stats.mtimeMs > 60_000;
-    if (old && stats.uid === userInfo().uid && (await isDead(stateDir))) {
+    if (old && stats.uid === ownId() && (await isDead(stateDir))) {
       await removeStateDir(stateDir);
     }
   }

@@ -9,6 +9,7 @@ import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { CompiledPolicy } from './compiled.ts';
 import { rulesNotChecked } from './crd-schema.ts';
+import { hintFor } from './fault-hints.ts';
 import type { PolicyKind, ValidationOptions } from './policy-kind.ts';
 
 export interface CheckInput {
@@ -124,7 +125,7 @@ export function checkPolicyOf(
       severity,
       error.path,
       formatFieldError(error),
-      undefined,
+      hintFor(error),
       whereOf(defaulted, error),
     );
   }

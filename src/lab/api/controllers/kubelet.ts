@@ -1,0 +1,319 @@
+/**
+ * Gives pods a node, has the runtime start and stop them, and writes their status: scheduler and
+ * kubelet of the lab in one.
+ */
+import {
+  type ApiObject,
+  at,
+  type JsonObject,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+  stringMapAt,
+  timestamp,
+} from '../object.ts';
+import { kindOf } from '../registry.ts';
+import { keyOf } from '../resource.ts';
+import type { ContainerExit, PodRuntime, StartedPod } from '../runtime.ts';
+import type { Writer } from '../write.ts';
+import { type Controller, itself, splitKey, startController } from './controller.ts';
+import { createRecorder } from './events.ts';
+
+const podType = kindOf('v1', 'Pod');
+const nodeType = kindOf('v1', 'Node');
+
+interface Running {
+  readonly key: string;
+  state: 'starting' | 'running' | 'stopping';
+  started?: StartedPod;
+}
+
+const isReady = (node: ApiObject): boolean =>
+  at(node, 'spec', 'unschedulable') !== true &&
+  listAt(node, 'status', 'conditions').some((c) => c['type'] === 'Ready' && c['status'] === 'True');
+
+/** `ready` and `state` of each container by its name, as the status of a pod has them. */
+export function startKubelet(
+  writer: Writer,
+  runtime: PodRuntime,
+  options: { readonly recordEvents?: boolean } = {},
+): Controller {
+  const { store } = writer;
+  const pods = new Map<string, Running>();
+  const load = new Map<string, number>();
+  const record = createRecorder(writer, 'kubelet');
+  const scheduled = createRecorder(writer, 'default-scheduler');
+  const say = options.recordEvents !== false;
+
+  const choose = (pod: ApiObject): string | undefined => {
+    const wanted = stringMapAt(pod, 'spec', 'nodeSelector');
+    let best: string | undefined;
+    for (const node of store.list(nodeType.bucket).objects) {
+      const labels = node.metadata.labels ?? {};
+      if (!isReady(node) || Object.entries(wanted).some(([key, value]) => labels[key] !== value))
+        continue;
+      const { name } = node.metadata;
+      if (best === undefined || (load.get(name) ?? 0) < (load.get(best) ?? 0)) best = name;
+    }
+    return best;
+  };
+
+  const schedule = (pod: ApiObject, key: string): void => {
+    const node = choose(pod);
+    if (node === undefined) {
+      if (listAt(pod, 'status', 'conditions').some((c) => c['reason'] === 'Unschedulable')) {
+        controller.enqueue(key, 2000);
+        return;
+      }
+      if (say)
+        scheduled(
+          pod,
+          'Warning',
+          'FailedScheduling',
+          'no node is ready and matches the node selector',
+        );
+      setStatus(pod, {
+        ...objectAt(pod, 'status'),
+        conditions: [
+          condition('PodScheduled', 'False', writer.now(), {
+            reason: 'Unschedulable',
+            message: 'no node is ready and matches the node selector',
+          }),
+        ],
+      });
+      controller.enqueue(key, 2000);
+      return;
+    }
+    load.set(node, (load.get(node) ?? 0) + 1);
+    const { namespace, name } = pod.metadata;
+    const bound = writer.update(podType, namespace, name, (old) => ({
+      ...old,
+      spec: { ...objectAt(old, 'spec'), nodeName: node },
+    }));
+    if (say)
+      scheduled(
+        pod,
+        'Normal',
+        'Scheduled',
+        `Successfully assigned ${namespace ?? ''}/${name} to ${node}`,
+      );
+    start(bound, key);
+  };
+
+  const start = (pod: ApiObject, key: string): void => {
+    const uid = pod.metadata.uid ?? '';
+    const entry: Running = { key, state: 'starting' };
+    pods.set(uid, entry);
+    runtime.start(pod).then(
+      (started) => {
+        entry.started = started;
+        if (entry.state !== 'starting') return;
+        entry.state = 'running';
+        const current = store.get(podType.bucket, key);
+        if (current?.metadata.uid !== uid) {
+          stop(uid, entry, 0);
+          return;
+        }
+        if (say)
+          for (const container of listAt(current, 'spec', 'containers'))
+            record(
+              current,
+              'Normal',
+              'Started',
+              `Started container ${stringAt(container, 'name')}`,
+            );
+        setStatus(current, runningStatus(current, started, writer.now()));
+        if (current.metadata.deletionTimestamp !== undefined) controller.enqueue(key);
+      },
+      (error: unknown) => {
+        const message = error instanceof Error ? error.message : String(error);
+        pods.delete(uid);
+        const current = store.get(podType.bucket, key);
+        if (current?.metadata.uid !== uid) return;
+        record(current, 'Warning', 'Failed', `Error: ${message}`);
+        setStatus(current, failedStatus(current, message));
+      },
+    );
+  };
+
+  const setStatus = (pod: ApiObject, status: JsonObject): void => {
+    try {
+      writer.update(
+        podType,
+        pod.metadata.namespace,
+        pod.metadata.name,
+        (old) => (old.metadata.uid === pod.metadata.uid ? { ...old, status } : old),
+        { subresource: 'status' },
+      );
+    } catch {
+      // Deleted meanwhile.
+    }
+  };
+
+  const stop = (uid: string, entry: Running, grace: number): void => {
+    if (entry.state === 'stopping') return;
+    entry.state = 'stopping';
+    const gone = (): void => {
+      pods.delete(uid);
+      const { namespace, name } = splitKey(entry.key);
+      const current = store.get(podType.bucket, entry.key);
+      if (current?.metadata.uid !== uid || current.metadata.deletionTimestamp === undefined) return;
+      const node = stringAt(current, 'spec', 'nodeName');
+      load.set(node, Math.max(0, (load.get(node) ?? 1) - 1));
+      try {
+        writer.remove(podType, namespace, name, { gracePeriodSeconds: 0 });
+      } catch {
+        // Somebody else was faster.
+      }
+    };
+    runtime.stop(uid, grace).then(gone, gone);
+  };
+
+  runtime.onExit?.((exit) => {
+    const entry = pods.get(exit.uid);
+    const pod = entry && store.get(podType.bucket, entry.key);
+    if (pod && entry.state === 'running' && pod.metadata.uid === exit.uid)
+      setStatus(pod, exitedStatus(pod, exit, writer.now()));
+  });
+
+  const controller = startController({
+    store,
+    watches: {
+      [podType.bucket]: (event) => {
+        if (event.type === 'DELETED') {
+          const uid = event.object.metadata.uid ?? '';
+          const entry = pods.get(uid);
+          if (entry) stop(uid, entry, 0);
+          return [];
+        }
+        return itself(event);
+      },
+      [nodeType.bucket]: (event) => {
+        if (event.type === 'DELETED') return [];
+        return store
+          .list(podType.bucket)
+          .objects.filter((pod) => stringAt(pod, 'spec', 'nodeName') === '')
+          .map((pod) => keyOf(podType, pod.metadata.namespace, pod.metadata.name));
+      },
+    },
+    reconcile(key) {
+      const pod = store.get(podType.bucket, key);
+      if (!pod) return;
+      const uid = pod.metadata.uid ?? '';
+      const entry = pods.get(uid);
+      if (pod.metadata.deletionTimestamp !== undefined) {
+        if (entry) {
+          if (say && entry.state === 'running')
+            for (const container of listAt(pod, 'spec', 'containers'))
+              record(pod, 'Normal', 'Killing', `Stopping container ${stringAt(container, 'name')}`);
+          stop(uid, entry, pod.metadata.deletionGracePeriodSeconds ?? 0);
+        } else if ((pod.metadata.deletionGracePeriodSeconds ?? 0) > 0) {
+          const { namespace, name } = pod.metadata;
+          writer.remove(podType, namespace, name, { gracePeriodSeconds: 0 });
+        }
+        return;
+      }
+      if (entry) return;
+      const phase = stringAt(pod, 'status', 'phase');
+      if (phase === 'Succeeded' || phase === 'Failed') return;
+      if (stringAt(pod, 'spec', 'nodeName') === '') schedule(pod, key);
+      else start(pod, key);
+    },
+  });
+  return controller;
+}
+
+function condition(type: string, status: string, now: number, more: JsonObject = {}): JsonObject {
+  return { type, status, lastProbeTime: null, lastTransitionTime: timestamp(now), ...more };
+}
+
+function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonObject {
+  const time = timestamp(now);
+  const statusOf = (container: JsonObject, done: boolean): JsonObject => ({
+    name: stringAt(container, 'name'),
+    image: stringAt(container, 'image'),
+    imageID: '',
+    containerID: `podwall://${pod.metadata.uid ?? ''}/${stringAt(container, 'name')}`,
+    lastState: {},
+    ready: !done || container['restartPolicy'] !== 'Always',
+    started: !done,
+    restartCount: 0,
+    state: done
+      ? { terminated: { exitCode: 0, reason: 'Completed', startedAt: time, finishedAt: time } }
+      : { running: { startedAt: time } },
+  });
+  const init = listAt(pod, 'spec', 'initContainers');
+  return {
+    ...objectAt(pod, 'status'),
+    phase: 'Running',
+    conditions: [
+      'PodReadyToStartContainers',
+      'Initialized',
+      'Ready',
+      'ContainersReady',
+      'PodScheduled',
+    ].map((type) => condition(type, 'True', now)),
+    hostIP: started.hostIP,
+    hostIPs: [{ ip: started.hostIP }],
+    ...(started.podIPs[0] === undefined
+      ? {}
+      : { podIP: started.podIPs[0], podIPs: started.podIPs.map((ip) => ({ ip })) }),
+    startTime: time,
+    ...(init.length > 0 ? { initContainerStatuses: init.map((c) => statusOf(c, true)) } : {}),
+    containerStatuses: listAt(pod, 'spec', 'containers').map((c) => statusOf(c, false)),
+  };
+}
+
+function failedStatus(pod: ApiObject, message: string): JsonObject {
+  return {
+    ...objectAt(pod, 'status'),
+    containerStatuses: listAt(pod, 'spec', 'containers').map((container) => ({
+      name: stringAt(container, 'name'),
+      image: stringAt(container, 'image'),
+      imageID: '',
+      lastState: {},
+      ready: false,
+      started: false,
+      restartCount: 0,
+      state: { waiting: { reason: 'CreateContainerError', message } },
+    })),
+  };
+}
+
+/** A container that ended stays ended: the lab does not restart processes. */
+function exitedStatus(pod: ApiObject, exit: ContainerExit, now: number): JsonObject {
+  const time = timestamp(now);
+  const old = objectAt(pod, 'status');
+  const containers: JsonObject[] = listAt(old, 'containerStatuses').map((status) =>
+    status['name'] === exit.container
+      ? {
+          ...status,
+          ready: false,
+          started: false,
+          state: {
+            terminated: {
+              exitCode: exit.exitCode,
+              reason: exit.exitCode === 0 ? 'Completed' : 'Error',
+              startedAt: stringAt(status, 'state', 'running', 'startedAt') || time,
+              finishedAt: time,
+            },
+          },
+        }
+      : status,
+  );
+  const ended = containers.map((status) => numberAt(status, 'state', 'terminated', 'exitCode'));
+  const all = ended.every((code) => code !== undefined);
+  const phase = !all ? 'Running' : ended.every((code) => code === 0) ? 'Succeeded' : 'Failed';
+  const notReady = { reason: all ? 'PodCompleted' : 'ContainersNotReady' };
+  return {
+    ...old,
+    phase,
+    containerStatuses: containers,
+    conditions: listAt(old, 'conditions').map((c) =>
+      c['type'] === 'Ready' || c['type'] === 'ContainersReady'
+        ? condition(stringAt(c, 'type'), 'False', now, notReady)
+        : c,
+    ),
+  };
+}

@@ -1,0 +1,70 @@
+/**
+ * A process on a pseudo terminal without a native module: util-linux `script` makes the terminal,
+ * `stty` resizes it.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { PassThrough } from 'node:stream';
+import type { ExecSession } from './runtime.ts';
+
+const quote = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** The terminal a child of `script` sits on; undefined until it has started. */
+async function terminalOf(pid: number): Promise<string | undefined> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  for (const child of children.split(' ').filter(Boolean))
+    for (const fd of await readdir(`/proc/${child}/fd`).catch(() => [] as string[])) {
+      const link = await readlink(`/proc/${child}/fd/${fd}`).catch(() => '');
+      if (link.startsWith('/dev/pts/')) return link;
+    }
+  return undefined;
+}
+
+/** Runs a command on a terminal of its own. Error: `script` is not installed. */
+export function spawnOnTerminal(
+  command: readonly string[],
+  options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
+): ExecSession {
+  const child = spawn('script', ['-qefc', `exec ${command.map(quote).join(' ')}`, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { TERM: 'xterm', ...(options.env ?? process.env), SHELL: '/bin/sh' },
+    detached: true,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  const exit = new Promise<number>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      resolve(code ?? 137);
+    });
+  });
+  exit.catch(() => {});
+  const stderr = new PassThrough();
+  stderr.end();
+  stderr.resume();
+  const resize = async (columns: number, rows: number): Promise<void> => {
+    for (let attempt = 0; attempt < 20; attempt += 1) {
+      const terminal = child.pid === undefined ? undefined : await terminalOf(child.pid);
+      if (terminal !== undefined) {
+        execFile('stty', ['-F', terminal, 'cols', String(columns), 'rows', String(rows)], () => {});
+        return;
+      }
+      if (child.exitCode !== null) return;
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  };
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr,
+    exit,
+    resize: (columns, rows) => void resize(columns, rows),
+    kill() {
+      if (child.pid === undefined || child.exitCode !== null) return;
+      try {
+        process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // Already gone.
+      }
+    },
+  };
+}

@@ -1,0 +1,459 @@
+/**
+ * The verbs on resources: reads a request, calls `write` and `list-watch`, gives the reply. Knows
+ * no transport beyond a decoded body and a query.
+ */
+import {
+  type ApiObject,
+  clone,
+  isObject,
+  type JsonObject,
+  listAt,
+  numberAt,
+  objectAt,
+  stringAt,
+  ensureObject,
+  timestamp,
+} from './object.ts';
+import { asVersion } from './encode.ts';
+import { type FieldFaults, checkFields, typeNamed } from './schema.ts';
+import { applyConfiguration } from './patch/apply.ts';
+import { jsonPatch } from './patch/json.ts';
+import { mergePatch } from './patch/merge.ts';
+import { strategicMergePatch } from './patch/strategic.ts';
+import { apiVersionOf } from './registry.ts';
+import { decodeAny, decodeObject, expectedOf, readJson, readYaml, type Target } from './request.ts';
+import { keyOf } from './resource.ts';
+import { parseSelectorObject } from './selectors.ts';
+import {
+  ApiError,
+  badRequest,
+  conflict,
+  invalid,
+  methodNotAllowed,
+  notFound,
+  unsupportedMediaType,
+} from './status.ts';
+import type { DeleteOptions, Writer, WriteOptions } from './write.ts';
+
+export interface Body {
+  readonly bytes: Buffer;
+  readonly media: string;
+}
+
+/** What goes back: an object, already final, or a plain document. */
+export interface Reply {
+  readonly code: number;
+  readonly object?: ApiObject;
+  readonly document?: JsonObject;
+  readonly warnings: readonly string[];
+}
+
+export interface Context {
+  readonly writer: Writer;
+  readonly target: Target;
+  readonly query: URLSearchParams;
+  readonly userAgent: string;
+}
+
+const patchTypes = {
+  json: 'application/json-patch+json',
+  merge: 'application/merge-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
+  apply: 'application/apply-patch+yaml',
+};
+
+function writeOptions(context: Context): WriteOptions {
+  const { query, target } = context;
+  const dryRun = query.getAll('dryRun');
+  if (dryRun.some((value) => value !== 'All'))
+    throw invalid({ group: 'meta.k8s.io', kind: 'CreateOptions' }, '', [
+      {
+        reason: 'FieldValueNotSupported',
+        message: `Unsupported value: ${JSON.stringify(dryRun[0])}: supported values: "All"`,
+        field: 'dryRun',
+      },
+    ]);
+  return {
+    dryRun: dryRun.length > 0,
+    manager: managerOf(context),
+    ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
+  };
+}
+
+/** As the API server: the manager named, else the program's name from the user agent. */
+function managerOf({ query, userAgent }: Context): string {
+  const named = query.get('fieldManager');
+  if (named !== null && named !== '') {
+    if (named.length > 128)
+      throw invalid({ group: 'meta.k8s.io', kind: 'PatchOptions' }, '', [
+        {
+          reason: 'FieldValueTooLong',
+          message: 'Too long: may not be more than 128 bytes',
+          field: 'fieldManager',
+        },
+      ]);
+    return named;
+  }
+  return userAgent.split('/')[0]?.slice(0, 128) || 'unknown';
+}
+
+/** Field faults become 400, a warning or nothing, as `fieldValidation` says; wrong types always 400. */
+function validateFields(
+  context: Context,
+  object: JsonObject,
+  old: JsonObject | undefined,
+): string[] {
+  const { type } = context.target;
+  const schema = typeNamed(type.schema);
+  if (!schema) return [];
+  const faults: FieldFaults = checkFields(object, schema);
+  // Faults the stored object had before are not this user's.
+  const before = old ? new Set(checkFields(old, schema).unknown) : new Set<string>();
+  const prefix = `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}:`;
+  const types = faults.types[0];
+  if (types !== undefined) throw badRequest(`${prefix} ${types}`);
+  const unknown = faults.unknown.filter((path) => !before.has(path));
+  const messages = unknown.map((path) => `unknown field "${path}"`);
+  const mode = context.query.get('fieldValidation') ?? 'Warn';
+  if (mode === 'Strict' && messages.length > 0)
+    throw badRequest(`${prefix} strict decoding error: ${messages.join(', ')}`);
+  for (const path of unknown) removeUnknown(object, path);
+  return mode === 'Warn' ? messages : [];
+}
+
+/** Unknown fields are not kept. */
+function removeUnknown(object: JsonObject, path: string): void {
+  const steps = path.match(/[^.[\]]+/g) ?? [];
+  let current: unknown = object;
+  for (const step of steps.slice(0, -1))
+    current = Array.isArray(current)
+      ? current[Number(step)]
+      : isObject(current)
+        ? current[step]
+        : undefined;
+  if (isObject(current)) delete current[steps[steps.length - 1] ?? ''];
+}
+
+export function getObject(context: Context): ApiObject {
+  const { target, writer } = context;
+  const name = target.name ?? '';
+  const found = writer.store.get(target.type.bucket, keyOf(target.type, target.namespace, name));
+  if (!found) throw notFound(target.type, name);
+  return asVersion(target.type, found);
+}
+
+export function createObject(context: Context, body: Body): Reply {
+  const { target, writer } = context;
+  const object = decodeObject(body.bytes, body.media, expectedOf(target.type)) as ApiObject;
+  if (!isObject(object.metadata)) object.metadata = { name: '' };
+  const warnings = validateFields(context, object, undefined);
+  if (target.type.namespaced && target.namespace === undefined) throw methodNotAllowed();
+  const created = writer.create(target.type, target.namespace, object, writeOptions(context));
+  return { code: 201, object: created, warnings };
+}
+
+export function replaceObject(context: Context, body: Body): Reply {
+  const { target } = context;
+  if (target.subresource === 'scale') {
+    const scale = decodeAny(body.bytes, body.media, {
+      apiVersion: 'autoscaling/v1',
+      kind: 'Scale',
+    });
+    return writeScale(context, () => scale);
+  }
+  const object = decodeObject(body.bytes, body.media, expectedOf(target.type)) as ApiObject;
+  if (!isObject(object.metadata)) object.metadata = { name: '' };
+  const warnings = validateFields(context, object, undefined);
+  return write(context, () => object, warnings);
+}
+
+function write(
+  context: Context,
+  change: (old: ApiObject) => ApiObject,
+  warnings: readonly string[],
+  options: WriteOptions = writeOptions(context),
+): Reply {
+  const { target, writer } = context;
+  const object = writer.update(target.type, target.namespace, target.name ?? '', change, options);
+  return { code: 200, object, warnings };
+}
+
+/** PATCH of any type. Errors: 400, 404, 409, 415, 422. */
+export function patchObject(context: Context, body: Body): Reply {
+  const { target } = context;
+  const { media, bytes } = body;
+  if (!Object.values(patchTypes).includes(media))
+    throw unsupportedMediaType(media, Object.values(patchTypes));
+  if (media === patchTypes.apply) return applyObject(context, readYaml(bytes));
+  const patch = readJson(bytes);
+  if (media === patchTypes.strategic && !hasStrategic(context))
+    throw unsupportedMediaType(media, [patchTypes.json, patchTypes.merge, patchTypes.apply]);
+  if (media !== patchTypes.json && !isObject(patch))
+    throw badRequest('the patch must be a JSON object');
+  const change = (old: JsonObject, schema: string): JsonObject => {
+    const patched =
+      media === patchTypes.json
+        ? jsonPatch(old, patch)
+        : media === patchTypes.merge
+          ? mergePatch(old, patch)
+          : strategicMergePatch(old, patch as JsonObject, schema);
+    if (!isObject(patched)) throw badRequest('the patch does not leave an object');
+    return patched;
+  };
+  if (target.subresource === 'scale')
+    return writeScale(context, (scale) => change(scale, 'autoscaling.v1.Scale'));
+  let warnings: string[] = [];
+  const reply = write(
+    context,
+    (old) => {
+      const next = clone(change(old, target.type.schema)) as ApiObject;
+      if (!isObject(next.metadata)) next.metadata = { name: '' };
+      warnings = validateFields(context, next, old);
+      return next;
+    },
+    [],
+  );
+  return { ...reply, warnings };
+}
+
+/** Kinds that come from custom resource definitions have no strategic patch on a real server. */
+const hasStrategic = (context: Context): boolean =>
+  context.target.type.group !== 'policy.networking.k8s.io';
+
+function applyObject(context: Context, value: unknown): Reply {
+  const { target, writer, query } = context;
+  const { type } = target;
+  if (!isObject(value)) throw badRequest('the patch must be an object');
+  if (query.get('fieldManager') === null || query.get('fieldManager') === '')
+    throw invalid({ group: 'meta.k8s.io', kind: 'PatchOptions' }, '', [
+      {
+        reason: 'FieldValueRequired',
+        message: 'Required value: is required for apply patch',
+        field: 'fieldManager',
+      },
+    ]);
+  const config = value as ApiObject;
+  const metadata = ensureObject(config, 'metadata');
+  if (config.apiVersion !== apiVersionOf(type) || config.kind !== type.kind)
+    throw badRequest(
+      `incorrect object given to construct typed patch object: ${config.apiVersion}, Kind=${config.kind}`,
+    );
+  metadata['name'] ??= target.name;
+  if (metadata['name'] !== target.name)
+    throw badRequest(
+      `the name of the object (${String(metadata['name'])}) does not match the name on the URL (${target.name ?? ''})`,
+    );
+  const warnings = validateFields(context, config, undefined);
+  const stored = writer.store.get(type.bucket, keyOf(type, target.namespace, target.name ?? ''));
+  const options = writeOptions(context);
+  const merged = (live: ApiObject | undefined): ApiObject =>
+    applyConfiguration({
+      schema: type.schema,
+      live,
+      config,
+      manager: options.manager ?? 'unknown',
+      force: query.get('force') === 'true',
+      apiVersion: apiVersionOf(type),
+      time: timestamp(writer.now()),
+      ...(target.subresource === undefined ? {} : { subresource: target.subresource }),
+    });
+  const quiet: WriteOptions = {
+    dryRun: options.dryRun === true,
+    ...(options.subresource === undefined ? {} : { subresource: options.subresource }),
+  };
+  if (stored) return write(context, merged, warnings, quiet);
+  if (target.subresource !== undefined) throw notFound(type, target.name ?? '');
+  if (stringAt(config, 'metadata', 'uid') !== '')
+    throw conflict(type, target.name ?? '', 'uid mismatch: the provided object specified uid');
+  return {
+    code: 201,
+    object: writer.create(type, target.namespace, merged(undefined), quiet),
+    warnings,
+  };
+}
+
+/** The Scale of a workload. */
+export function scaleOf(object: ApiObject): ApiObject {
+  const selector = parseSelectorObject(objectAt(object, 'spec', 'selector'));
+  return {
+    kind: 'Scale',
+    apiVersion: 'autoscaling/v1',
+    metadata: {
+      name: object.metadata.name,
+      ...(object.metadata.namespace === undefined ? {} : { namespace: object.metadata.namespace }),
+      ...(object.metadata.uid === undefined ? {} : { uid: object.metadata.uid }),
+      ...(object.metadata.resourceVersion === undefined
+        ? {}
+        : { resourceVersion: object.metadata.resourceVersion }),
+      creationTimestamp: object.metadata.creationTimestamp ?? null,
+    },
+    spec: { replicas: numberAt(object, 'spec', 'replicas') ?? 0 },
+    status: {
+      replicas: numberAt(object, 'status', 'replicas') ?? 0,
+      selector: selector
+        .map((r) =>
+          r.operator === 'In' && r.values.length === 1
+            ? `${r.key}=${r.values.join('')}`
+            : `${r.key} ${r.operator.toLowerCase()} (${r.values.join(',')})`,
+        )
+        .join(','),
+    },
+  };
+}
+
+function writeScale(context: Context, change: (scale: ApiObject) => JsonObject): Reply {
+  const reply = write(
+    context,
+    (old) => {
+      const scale = change(scaleOf(old));
+      const replicas = numberAt(scale, 'spec', 'replicas') ?? 0;
+      if (replicas < 0 || !Number.isInteger(replicas))
+        throw invalid({ group: 'autoscaling', kind: 'Scale' }, old.metadata.name, [
+          {
+            reason: 'FieldValueInvalid',
+            message: `Invalid value: ${replicas}: must be greater than or equal to 0`,
+            field: 'spec.replicas',
+          },
+        ]);
+      const next = clone(old);
+      ensureObject(next, 'spec')['replicas'] = replicas;
+      const version = stringAt(scale, 'metadata', 'resourceVersion');
+      if (version !== '') next.metadata.resourceVersion = version;
+      return next;
+    },
+    [],
+  );
+  return { ...reply, object: scaleOf(reply.object as ApiObject) };
+}
+
+/** Options of a delete, from the body or the query. Error: 400. */
+export function deleteOptions(
+  query: URLSearchParams,
+  body: Body,
+): DeleteOptions & { dryRun: boolean } {
+  const given: JsonObject =
+    body.bytes.length === 0
+      ? {}
+      : decodeAny(body.bytes, body.media, { apiVersion: 'v1', kind: 'DeleteOptions' });
+  const grace = query.get('gracePeriodSeconds');
+  const seconds = grace === null ? numberAt(given, 'gracePeriodSeconds') : Number(grace);
+  if (seconds !== undefined && (!Number.isInteger(seconds) || seconds < 0))
+    throw badRequest(`invalid grace period ${String(seconds)}`);
+  const policy =
+    query.get('propagationPolicy') ??
+    (stringAt(given, 'propagationPolicy') ||
+      (given['orphanDependents'] === true ? 'Orphan' : undefined));
+  if (policy !== undefined && !['Background', 'Foreground', 'Orphan'].includes(policy))
+    throw invalid({ group: 'meta.k8s.io', kind: 'DeleteOptions' }, '', [
+      {
+        reason: 'FieldValueNotSupported',
+        message: `Unsupported value: ${JSON.stringify(policy)}: supported values: "Foreground", "Background", "Orphan", "nil"`,
+        field: 'propagationPolicy',
+      },
+    ]);
+  const preconditions = objectAt(given, 'preconditions');
+  const uid = stringAt(preconditions, 'uid');
+  const version = stringAt(preconditions, 'resourceVersion');
+  const dry = [
+    ...query.getAll('dryRun'),
+    ...(Array.isArray(given['dryRun']) ? given['dryRun'] : []),
+  ];
+  return {
+    dryRun: dry.length > 0,
+    ...(seconds === undefined ? {} : { gracePeriodSeconds: seconds }),
+    ...(policy === undefined ? {} : { propagationPolicy: policy }),
+    preconditions: {
+      ...(uid === '' ? {} : { uid }),
+      ...(version === '' ? {} : { resourceVersion: version }),
+    },
+  };
+}
+
+export function deleteObject(context: Context, body: Body): Reply {
+  const { target, writer, query } = context;
+  const { type } = target;
+  const result = writer.remove(
+    type,
+    target.namespace,
+    target.name ?? '',
+    deleteOptions(query, body),
+  );
+  if (!result.gone || type.kind === 'Pod')
+    return { code: 200, object: result.object, warnings: [] };
+  return {
+    code: 200,
+    warnings: [],
+    document: {
+      kind: 'Status',
+      apiVersion: 'v1',
+      metadata: {},
+      status: 'Success',
+      details: {
+        name: result.object.metadata.name,
+        ...(type.group === '' ? {} : { group: type.group }),
+        kind: type.plural,
+        uid: result.object.metadata.uid,
+      },
+    },
+  };
+}
+
+/** `POST pods/x/eviction`: a delete with the options inside. */
+export function evictPod(context: Context, body: Body): Reply {
+  const eviction = decodeAny(body.bytes, body.media, { apiVersion: 'policy/v1', kind: 'Eviction' });
+  const seconds = numberAt(eviction, 'deleteOptions', 'gracePeriodSeconds');
+  const dry =
+    context.query.has('dryRun') || Array.isArray(objectAt(eviction, 'deleteOptions')['dryRun']);
+  context.writer.remove(context.target.type, context.target.namespace, context.target.name ?? '', {
+    dryRun: dry,
+    ...(seconds === undefined ? {} : { gracePeriodSeconds: seconds }),
+  });
+  return {
+    code: 201,
+    warnings: [],
+    document: { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 },
+  };
+}
+
+/** `POST pods/x/binding`: gives a pod its node. */
+export function bindPod(context: Context, body: Body): Reply {
+  const binding = decodeAny(body.bytes, body.media, { apiVersion: 'v1', kind: 'Binding' });
+  const node = stringAt(binding, 'target', 'name');
+  const { target, writer } = context;
+  writer.update(target.type, target.namespace, target.name ?? '', (old) => {
+    const before = stringAt(old, 'spec', 'nodeName');
+    if (before !== '')
+      throw conflict(
+        target.type,
+        old.metadata.name,
+        `pod ${old.metadata.name} is already assigned to node "${before}"`,
+      );
+    return { ...old, spec: { ...objectAt(old, 'spec'), nodeName: node } };
+  });
+  return {
+    code: 201,
+    warnings: [],
+    document: { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 },
+  };
+}
+
+/** The container a request means. Error: 400 when the pod has several and none is named. */
+export function containerOf(pod: ApiObject, named: string | null): string {
+  const names = ['containers', 'initContainers', 'ephemeralContainers'].flatMap((list) =>
+    listAt(pod, 'spec', list).map((container) => stringAt(container, 'name')),
+  );
+  if (named !== null && named !== '') {
+    if (names.includes(named)) return named;
+    throw badRequest(`container ${named} is not valid for pod ${pod.metadata.name}`);
+  }
+  const main = listAt(pod, 'spec', 'containers').map((c) => stringAt(c, 'name'));
+  const preferred = pod.metadata.annotations?.['kubectl.kubernetes.io/default-container'];
+  if (preferred !== undefined && main.includes(preferred)) return preferred;
+  if (main.length > 1)
+    throw new ApiError(
+      400,
+      'BadRequest',
+      `a container name must be specified for pod ${pod.metadata.name}, choose one of: [${main.join(' ')}]`,
+    );
+  return main[0] ?? '';
+}

@@ -1,0 +1,191 @@
+/**
+ * Puts the API server together: store, writes, controllers, first objects, the door. The lab calls
+ * this; so do tests, with the fake runtime.
+ */
+import { arch, release } from 'node:os';
+import { createCertificate } from './certificate.ts';
+import { startGarbageCollector } from './controllers/garbage.ts';
+import { startKubelet } from './controllers/kubelet.ts';
+import { startNamespaceController } from './controllers/namespaces.ts';
+import { startWorkloadControllers } from './controllers/workloads.ts';
+import { startEndpointsController } from './controllers/endpoints.ts';
+import { createFaults, seededRandom } from './faults.ts';
+import { type ApiObject, timestamp } from './object.ts';
+import { kindOf } from './registry.ts';
+import { keyOf } from './resource.ts';
+import type { PodRuntime } from './runtime.ts';
+import { type ApiServer, startApiServer } from './server.ts';
+import {
+  createAddressAllocator,
+  defaultServiceRanges,
+  type ServiceRanges,
+} from './service-address.ts';
+import { keepState, loadState } from './state-file.ts';
+import { createStore, type Store } from './store.ts';
+import { createWriter, type Writer } from './write.ts';
+
+export interface LabNode {
+  readonly name: string;
+  readonly addresses: readonly string[];
+  readonly podCIDRs?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface LabApiOptions {
+  readonly runtime: PodRuntime;
+  readonly nodes?: readonly LabNode[];
+  readonly port?: number;
+  readonly token?: string;
+  /** Keeps the objects in this file across restarts. */
+  readonly stateFile?: string;
+  readonly serviceRanges?: ServiceRanges;
+  /** Of names and of faults. */
+  readonly seed?: number;
+  readonly bookmarkEvery?: number;
+  readonly history?: number;
+  /** Events of pods cost a write each; default true. */
+  readonly recordEvents?: boolean;
+  now?(): number;
+}
+
+export interface LabApi extends ApiServer {
+  readonly store: Store;
+  readonly writer: Writer;
+  stop(): Promise<void>;
+}
+
+const defaultNodes: readonly LabNode[] = [
+  { name: 'node-1', addresses: ['172.18.0.2'], podCIDRs: ['10.244.0.0/16'] },
+];
+
+/** Starts everything and resolves when requests are answered. */
+export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
+  const now = options.now ?? ((): number => Date.now());
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
+  const initial = options.stateFile === undefined ? undefined : await loadState(options.stateFile);
+  const store = createStore({
+    ...(initial === undefined ? {} : { initial }),
+    ...(options.history === undefined ? {} : { history: options.history }),
+  });
+  const ranges = options.serviceRanges ?? defaultServiceRanges;
+  const writer = createWriter({
+    store,
+    addresses: createAddressAllocator(ranges),
+    now,
+    random: seededRandom(seed),
+  });
+  const certificate = await createCertificate();
+  const keeper = options.stateFile === undefined ? undefined : keepState(store, options.stateFile);
+  for (const node of options.nodes ?? defaultNodes) putNode(writer, node);
+  const controllers = [
+    startNamespaceController(writer, certificate.cert),
+    startGarbageCollector(writer),
+    startKubelet(writer, options.runtime, { recordEvents: options.recordEvents !== false }),
+    ...startWorkloadControllers(writer),
+    startEndpointsController(writer),
+  ];
+  const server = await startApiServer({
+    writer,
+    runtime: options.runtime,
+    certificate,
+    faults: createFaults(seed),
+    ...(options.port === undefined ? {} : { port: options.port }),
+    ...(options.token === undefined ? {} : { token: options.token }),
+    ...(options.bookmarkEvery === undefined ? {} : { bookmarkEvery: options.bookmarkEvery }),
+  });
+  putFirstObjects(writer, ranges, Number(new URL(server.url).port));
+  return {
+    ...server,
+    store,
+    writer,
+    async stop() {
+      for (const controller of controllers) controller.stop();
+      await server.close();
+      await keeper?.stop();
+    },
+  };
+}
+
+function putFirstObjects(writer: Writer, ranges: ServiceRanges, port: number): void {
+  const namespaceType = kindOf('v1', 'Namespace');
+  const serviceType = kindOf('v1', 'Service');
+  for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease'])
+    if (!writer.store.get(namespaceType.bucket, name))
+      writer.create(namespaceType, undefined, {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name },
+      });
+  if (writer.store.get(serviceType.bucket, keyOf(serviceType, 'default', 'kubernetes'))) return;
+  writer.create(serviceType, 'default', {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: {
+      name: 'kubernetes',
+      labels: { component: 'apiserver', provider: 'kubernetes' },
+    },
+    spec: {
+      clusterIP: ranges.ipv4
+        ? `${ranges.ipv4.prefix.join('.')}.0.1`
+        : `${ranges.ipv6?.prefix ?? ''}1`,
+      ipFamilies: [ranges.ipv4 ? 'IPv4' : 'IPv6'],
+      ports: [{ name: 'https', port: 443, protocol: 'TCP', targetPort: port }],
+    },
+  });
+}
+
+/** Makes or renews a node; it is Ready at once. */
+export function putNode(writer: Writer, node: LabNode): void {
+  const type = kindOf('v1', 'Node');
+  const time = timestamp(writer.now());
+  if (!writer.store.get(type.bucket, node.name))
+    writer.create(type, undefined, {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: {
+        name: node.name,
+        labels: {
+          'kubernetes.io/hostname': node.name,
+          'kubernetes.io/os': 'linux',
+          'kubernetes.io/arch': arch() === 'x64' ? 'amd64' : arch(),
+          ...node.labels,
+        },
+      },
+      spec: node.podCIDRs ? { podCIDR: node.podCIDRs[0], podCIDRs: [...node.podCIDRs] } : {},
+    });
+  writer.update(
+    type,
+    undefined,
+    node.name,
+    (old): ApiObject => ({
+      ...old,
+      status: {
+        addresses: [
+          ...node.addresses.map((address) => ({ type: 'InternalIP', address })),
+          { type: 'Hostname', address: node.name },
+        ],
+        capacity: { cpu: '8', memory: '16Gi', pods: '1000' },
+        allocatable: { cpu: '8', memory: '16Gi', pods: '1000' },
+        conditions: [
+          {
+            type: 'Ready',
+            status: 'True',
+            reason: 'KubeletReady',
+            message: 'the lab node is up',
+            lastHeartbeatTime: time,
+            lastTransitionTime: time,
+          },
+        ],
+        nodeInfo: {
+          kubeletVersion: 'v1.32.0+podwall',
+          kernelVersion: release(),
+          osImage: 'podwall lab',
+          containerRuntimeVersion: 'podwall://0.1',
+          operatingSystem: 'linux',
+          architecture: arch() === 'x64' ? 'amd64' : arch(),
+        },
+      },
+    }),
+    { subresource: 'status' },
+  );
+}

@@ -91,6 +91,7 @@ export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode>
  */
 const expected: Readonly<Record<string, ExitCode>> = {
   KubeconfigError: 2,
+  GitError: 2,
   LabRefusal: 2,
   KubeApiError: 3,
   ConnectionError: 3,

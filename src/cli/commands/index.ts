@@ -31,6 +31,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./reach.ts')).reach,
   },
   {
+    name: 'diff',
+    summary: 'what a change opens and closes, and which edit did it',
+    load: async () => (await import('./diff.ts')).diff,
+  },
+  {
     name: 'explain',
     summary: 'every policy of some files in plain English',
     load: async () => (await import('./explain.ts')).explain,

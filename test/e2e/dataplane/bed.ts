@@ -51,7 +51,6 @@ export type Question =
       readonly ports: readonly number[];
       readonly batch: number;
       readonly pauseMs: number;
-      readonly fresh: boolean;
       readonly maxMs: number;
     }
   | { readonly do: 'stop-flood' };

@@ -104,13 +104,6 @@ async function flood(question: Question & { do: 'flood' }): Promise<void> {
       const port = question.ports[turn % question.ports.length] as number;
       (sockets[at] as UdpSocket).send(message, port, question.host, () => {});
     }
-    if (question.fresh) {
-      // Another source port is another connection for conntrack.
-      const at = turn % sockets.length;
-      const old = sockets[at] as UdpSocket;
-      sockets[at] = open();
-      setTimeout(() => old.close(), 50);
-    }
     await new Promise((resolve) =>
       question.pauseMs > 0 ? setTimeout(resolve, question.pauseMs) : setImmediate(resolve),
     );

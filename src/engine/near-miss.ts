@@ -9,9 +9,11 @@ import type {
   PodMatcher,
   PolicyRef,
 } from '../policy/compiled.ts';
+import { matches } from '../k8s/selector.ts';
 import { createAddressBook, endOf, ownerOf, type AddressBook, type End } from './ends.ts';
 import { matchesPod, type PeerContext } from './peers.ts';
 import type { Target } from './ports.ts';
+import { editDistance } from './reference.ts';
 import { matchesRule } from './rules.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Connection, Leg } from './verdict.ts';
@@ -31,6 +33,9 @@ export interface NearMiss {
 }
 
 const order = { ports: 0, subject: 1, peers: 2, both: 3 } as const;
+
+/** Values that differ by more are different names, not a slip of the pen. */
+const slip = 2;
 
 /**
  * Near misses of the legs that are closed because no rule admits, closest first. O(policies of the
@@ -80,6 +85,7 @@ function missesOf(
     const selected = isolating.has(policy.ref.key) || selectsSubject(policy, subject, snapshot);
     return policy.rules[direction].flatMap((rule): NearMiss[] => {
       const lacks = lack(rule, other, target, context, selected);
+      if (lacks === 'subject' && !almostSelects(policy, subject)) return [];
       return lacks === undefined
         ? []
         : [{ direction, policy: policy.ref, rule, subject: policy.subject, lacks }];
@@ -106,6 +112,22 @@ function contextOf(
 
 function selectsSubject(policy: CompiledPolicy, subject: End, snapshot: Snapshot): boolean {
   return matchesPod(policy.subject, subject, policy.tier, snapshot, () => {}) === 'yes';
+}
+
+/** All requirements hold but one, and that one by a value close to the pod's own. */
+function almostSelects(policy: CompiledPolicy, { pod }: End): boolean {
+  if (pod === undefined) return false;
+  const failing = policy.subject.pods.requirements.filter(
+    (requirement) => !matches({ ...policy.subject.pods, requirements: [requirement] }, pod.labels),
+  );
+  const [only] = failing;
+  const own = only === undefined ? undefined : pod.labels[only.key];
+  return (
+    failing.length === 1 &&
+    own !== undefined &&
+    only?.operator === 'In' &&
+    only.values.some((value) => editDistance(value, own) <= slip)
+  );
 }
 
 function lack(

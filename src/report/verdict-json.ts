@@ -4,7 +4,7 @@
 import type { Completeness } from '../engine/snapshot.ts';
 import type { Leg, RuleRef } from '../engine/verdict.ts';
 import type { PolicyRef } from '../policy/compiled.ts';
-import { describeNearMiss, type VerdictView } from './verdict-text.ts';
+import { describeNearMiss, describeSideEffect, type VerdictView } from './verdict-text.ts';
 
 function policyJson(view: VerdictView, policy: PolicyRef, path?: string): object {
   const place = view.place(policy, path);
@@ -81,6 +81,15 @@ export function toVerdictJson(
         rule: miss.rule.path,
         lacks: miss.lacks,
         text: describeNearMiss(view, miss),
+      })),
+      fixes: view.fixes.map(({ fix, outcome, also }) => ({
+        direction: fix.direction,
+        policy: policyJson(view, fix.policy, fix.path),
+        description: fix.description,
+        path: fix.path,
+        outcome,
+        object: fix.object,
+        ...(also === undefined ? {} : { alsoChanges: also.map(describeSideEffect) }),
       })),
     })),
   };

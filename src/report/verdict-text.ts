@@ -2,9 +2,12 @@
  * A verdict as text for a person: both legs, what isolates, what admits, what came close. Never says
  * that a NetworkPolicy denies: it isolates, and none admits. Must not know how verdicts are found.
  */
+import type { PairChange } from '../engine/diff.ts';
+import type { JudgedFix } from '../engine/judge-fix.ts';
 import type { NearMiss } from '../engine/near-miss.ts';
 import type { Leg, Outcome, RuleRef, Verdict } from '../engine/verdict.ts';
 import type { Labels } from '../k8s/types.ts';
+import { formatConnections, isNoConnections } from '../net/connection-set.ts';
 import type { PolicyRef } from '../policy/compiled.ts';
 import { paint } from './matrix.ts';
 import { describePeer, describePods, describePort } from './policy-text.ts';
@@ -17,6 +20,7 @@ export interface VerdictView {
   readonly on: string;
   readonly verdict: Verdict;
   readonly nearMisses: readonly NearMiss[];
+  readonly fixes: readonly JudgedFix[];
   /** Labels of the pod at each end, for saying what a selector missed. */
   readonly labels: { readonly source?: Labels; readonly destination?: Labels };
   /** Where a field of a policy stands, `file:line`. */
@@ -151,5 +155,38 @@ export function renderVerdict(view: VerdictView, color: boolean): string {
     const more = view.nearMisses.length - 5;
     if (more > 0) lines.push(`      and ${more} more (-o json lists them)`);
   }
+  lines.push(...fixLines(view));
   return `${lines.join('\n')}\n`;
+}
+
+/** "opens dev/a → prod/b TCP 80". */
+export function describeSideEffect(change: PairChange): string {
+  const parts = [
+    ...(isNoConnections(change.opened) ? [] : [`opens ${formatConnections(change.opened)}`]),
+    ...(isNoConnections(change.closed) ? [] : [`closes ${formatConnections(change.closed)}`]),
+  ];
+  return `${change.source} → ${change.destination}: ${parts.join(', ') || 'is no longer decided'}`;
+}
+
+/** The best change of each closed leg; the others are in the JSON. */
+function fixLines(view: VerdictView): string[] {
+  const lines: string[] = [];
+  for (const direction of ['Egress', 'Ingress']) {
+    const judged = view.fixes.find(({ fix }) => fix.direction === direction);
+    if (judged === undefined) continue;
+    const { fix, also } = judged;
+    const place = fix.isNew ? 'new' : view.place(fix.policy, fix.path);
+    lines.push(`  smallest change for ${direction.toLowerCase()}`);
+    lines.push(`      ${nameOf(fix.policy)}  ${place}`, `        ${fix.description}`);
+    if (also === undefined) lines.push('        what else it opens: compare with podwall diff');
+    else if (also.length === 0) lines.push('        nothing else changes');
+    else {
+      lines.push(
+        `        ${also.length} more ${also.length === 1 ? 'pair changes' : 'pairs change'}`,
+      );
+      lines.push(...also.slice(0, 5).map((change) => `          ${describeSideEffect(change)}`));
+      if (also.length > 5) lines.push('          …');
+    }
+  }
+  return lines;
 }

@@ -3,6 +3,7 @@
  * know how verdicts are found.
  */
 import { createEvaluator, type Evaluator } from '../../engine/evaluate.ts';
+import { judgeFixes, type JudgedFix } from '../../engine/judge-fix.ts';
 import { nearMisses } from '../../engine/near-miss.ts';
 import {
   resolveReference,
@@ -24,6 +25,7 @@ import { CliError, type CommandModule, type ExitCode, type Io } from '../command
 import {
   completenessNote,
   declareInput,
+  parseSettings,
   readSnapshot,
   type Input,
   type InputOptions,
@@ -46,6 +48,8 @@ interface Question {
   readonly source: string;
   readonly destination: string;
   readonly connection: Connection;
+  /** One end stands for a range of the world: no single change can be named for it. */
+  readonly forRange: boolean;
 }
 
 function orFail<T extends object>(value: T | ReferenceFault): T {
@@ -149,6 +153,7 @@ function questions(
         list.push({
           source: source.text,
           destination: destination.text,
+          forRange: from.kind === 'world' || to.kind === 'world',
           connection: {
             source: source.endpoint,
             destination: destination.endpoint,
@@ -233,12 +238,30 @@ function viewOf(
     on: port === undefined ? `${protocol}, any port` : `${protocol} ${port}`,
     verdict,
     nearMisses: nearMisses(snapshot, connection, [verdict.egress, verdict.ingress]),
+    fixes: [],
     labels: {
       ...(source === undefined ? {} : { source }),
       ...(destination === undefined ? {} : { destination }),
     },
     place,
   };
+}
+
+/** Adds what would open each denied connection; once for connections with the same answer. */
+function withFixes(
+  views: readonly VerdictView[],
+  asked: readonly Question[],
+  judge: (question: Question, verdict: Verdict) => JudgedFix[],
+): VerdictView[] {
+  const known = new Map<string, JudgedFix[]>();
+  return views.map((view, index) => {
+    const question = asked[index];
+    if (view.verdict.outcome !== 'denied' || !question || question.forRange) return view;
+    const key = told(view);
+    const fixes = known.get(key) ?? judge(question, view.verdict);
+    known.set(key, fixes);
+    return { ...view, fixes };
+  });
 }
 
 function print(io: Io, views: readonly VerdictView[], notes: readonly string[]): void {
@@ -286,8 +309,15 @@ export const why: CommandModule = {
     const evaluator = createEvaluator(snapshot);
     const asked = questions(evaluator, snapshot, from, to, port);
     const place = placer(input);
-    const views = asked.questions.map((question) =>
+    const answers = asked.questions.map((question) =>
       viewOf(snapshot, question, evaluator.evaluate(question.connection), place),
+    );
+    const build = {
+      settings: parseSettings(options.set),
+      strictCidr: options.strictCidr ?? false,
+    };
+    const views = withFixes(answers, asked.questions, ({ connection }, verdict) =>
+      judgeFixes(input.objects, build, snapshot, connection, verdict),
     );
     const notes = [...asked.notes];
     const incomplete = completenessNote(snapshot);

@@ -42,7 +42,7 @@ export function fromWire(error: WireError): Error {
   return new LabError(error.message);
 }
 
-/** Serves calls at `path`; rejects with EADDRINUSE when another lab holds it. */
+/** Serves calls at `path`; rejects with a `LabError` when another lab holds it. */
 export function serveControl(
   path: string,
   handlers: Readonly<Record<string, Handler>>,
@@ -55,7 +55,9 @@ export function serveControl(
     lines.on('error', () => {});
   });
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new LabError('a lab is already running') : error),
+    );
     server.listen(path, () => resolve(server));
   });
 }

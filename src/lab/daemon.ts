@@ -3,7 +3,7 @@
  * network, keeps the objects, serves every listener and runs probes. When it ends the kernel removes
  * everything. Must not be imported; `start.ts` runs it.
  */
-import { rmSync } from 'node:fs';
+import { rmdirSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ExecError, run } from '../system/exec.ts';
 import { completeLabConfig, planNodes } from './config.ts';
@@ -61,6 +61,8 @@ const probersAtOnce = Math.max(8, busyLimit() * 2);
 const proberTimeoutMs = 600_000;
 
 let stopping = false;
+/** The socket is ours; another lab's must stay. */
+let listening = false;
 
 function tell(news: DaemonNews): void {
   process.stdout.write(`${JSON.stringify(news)}\n`);
@@ -241,14 +243,15 @@ async function sendProbes(netns: string, batch: ProbeBatch): Promise<ProbeSighti
 
 /** Leaves nothing: the namespaces go with the process, the state directory is removed here. */
 function stop(order: DaemonOrder | undefined, code: number): never {
-  if (!stopping && order !== undefined) {
+  if (!stopping && listening && order !== undefined) {
     stopping = true;
     rmSync(controlPath(order.stateDir), { force: true });
     rmSync(logPath(order.stateDir), { force: true });
     try {
-      rmSync(order.stateDir, { recursive: true });
+      rmdirSync(order.stateDir);
     } catch {
-      // Bound into our own /run it cannot be removed from inside; `down` removes it from outside.
+      // Bound into our own /run it cannot be removed from inside: `down` does that from outside. Nor
+      // is it when somebody keeps other things there.
     }
   }
   process.exit(code);
@@ -295,6 +298,7 @@ async function main(): Promise<void> {
       ]),
     );
     await serveControl(controlPath(order.stateDir), guarded);
+    listening = true;
     await checkNft();
     await lab.boot();
     ready = true;

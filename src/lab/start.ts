@@ -3,7 +3,15 @@
  * ready. Must not know what a lab does once it runs.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { accessSync, constants, closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { openLab } from './client.ts';
@@ -17,6 +25,7 @@ import {
   logPath,
   makePrivateStateDir,
   makeStateDir,
+  removeStaleSocket,
   removeStateDir,
   sharedStateDir,
   sweepPrivateStateDirs,
@@ -41,9 +50,8 @@ const tools: readonly { readonly program: string; readonly debianPackage: string
 
 /** Programs the lab needs and cannot find, with the Debian package of each. */
 export function missingTools(
-  env: NodeJS.ProcessEnv = process.env,
+  directories: readonly string[] = searchPath().split(delimiter),
 ): { readonly program: string; readonly debianPackage: string }[] {
-  const directories = searchPath(env).split(delimiter);
   return tools.filter(
     ({ program }) => !directories.some((directory) => isExecutable(join(directory, program))),
   );
@@ -80,8 +88,9 @@ function isRoot(): boolean {
 
 /**
  * Runs as the first process of the new namespaces. `ip netns` keeps its names under /run, which must
- * not be the host's; a state directory that lies there is bound back. The shell stays as the process
- * that collects orphans, and ends with the daemon.
+ * not be the host's; a state directory that lies there is bound back through an open descriptor, whose
+ * path `mount` must not resolve: it would come out at the new, empty directory. The shell stays as the
+ * process that collects orphans, and ends with the daemon.
  */
 const boot = `
 set -e
@@ -115,8 +124,7 @@ export async function startLab(
   if (lifetime === 'detached') {
     await makeStateDir(stateDir);
     if (await answers(stateDir)) throw new LabError('a lab is already running');
-    await removeStateDir(stateDir);
-    await makeStateDir(stateDir);
+    await removeStaleSocket(stateDir);
   }
   onProgress?.('making namespaces');
   const child = spawnDaemon(stateDir);
@@ -124,7 +132,8 @@ export async function startLab(
     await becomeReady(child, { config: complete, stateDir, lifetime }, options);
   } catch (error) {
     child.kill('SIGKILL');
-    await removeStateDir(stateDir);
+    // Two that start at once share the directory; the one that lost must not take the other's socket.
+    if (lifetime === 'parent' || !(await answers(stateDir))) await removeStateDir(stateDir);
     throw error;
   }
   if (lifetime === 'detached') child.stdin?.destroy();
@@ -143,7 +152,8 @@ function unref(stream: unknown): void {
 export async function connectLab(): Promise<Lab | undefined> {
   const stateDir = sharedStateDir();
   if (await answers(stateDir)) return openLab(stateDir);
-  await removeStateDir(stateDir);
+  // Without a socket it may be a lab that is just starting.
+  if (existsSync(controlPath(stateDir))) await removeStateDir(stateDir);
   return undefined;
 }
 

@@ -2,7 +2,7 @@
  * Where a lab keeps its control socket: one directory per user for the lab that outlives its command,
  * a fresh one for a lab that does not. Must not know what is said over the socket.
  */
-import { lstat, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LabError } from './errors.ts';
@@ -53,8 +53,20 @@ function checkLength(stateDir: string): void {
   throw new LabError(`the path ${stateDir} is too long for a socket; set TMPDIR to a shorter one`);
 }
 
+/** Removes what a lab put there, and the directory when nothing else is in it. */
 export async function removeStateDir(stateDir: string): Promise<void> {
-  await rm(stateDir, { recursive: true, force: true });
+  await removeStaleSocket(stateDir);
+  await rm(logPath(stateDir), { force: true });
+  try {
+    await rmdir(stateDir);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(code)) throw error;
+  }
+}
+
+export async function removeStaleSocket(stateDir: string): Promise<void> {
+  await rm(controlPath(stateDir), { force: true });
 }
 
 /** Own private directories that `isDead` says have no lab any more: both it and its parent were killed. */

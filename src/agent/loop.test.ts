@@ -1,0 +1,161 @@
+import { describe, expect, it } from 'vitest';
+import { createMemoryBackend, NftError } from '../dataplane/index.ts';
+import type { Backend, NodeProgram } from '../dataplane/index.ts';
+import type { KubeObject } from '../k8s/types.ts';
+import { clusterObjects, networkPolicy } from '../../test/contract/dataplane.ts';
+import { createLoop, type LoopOptions, type Round } from './loop.ts';
+
+const open = networkPolicy('open', { podSelector: {}, ingress: [{}] });
+const bad = networkPolicy(
+  'bad',
+  { podSelector: {}, ingress: [{ ports: [{ port: 6666 }] }] },
+  'dev',
+);
+
+interface Bench {
+  readonly loop: ReturnType<typeof createLoop>;
+  readonly rounds: Round[];
+  readonly failures: unknown[];
+  readonly calls: string[];
+  objects: KubeObject[] | undefined;
+  /** Programs that hold this text are refused. */
+  refuse: string | undefined;
+  hold: Promise<void> | undefined;
+}
+
+function bench(options: Partial<LoopOptions> = {}): Bench {
+  const memory = createMemoryBackend();
+  const holds = (program: NodeProgram): boolean =>
+    self.refuse !== undefined &&
+    JSON.stringify(
+      [...program.chains.values(), ...program.portMaps.values()].map((one) =>
+        'rules' in one ? one.rules : [...one.entries],
+      ),
+    ).includes(self.refuse);
+  const backend: Backend = {
+    ...memory,
+    forget: () => void self.calls.push('forget'),
+    apply: async (program) => {
+      self.calls.push('apply');
+      await self.hold;
+      if (holds(program)) throw new NftError('nft: no', { stderr: 'no', script: '' });
+      return memory.apply(program);
+    },
+  };
+  const self: Bench = {
+    rounds: [],
+    failures: [],
+    calls: [],
+    objects: clusterObjects(),
+    refuse: undefined,
+    hold: undefined,
+    loop: createLoop({
+      node: 'node-1',
+      objects: () => self.objects,
+      backend,
+      retry: { initialMs: 5, maximumMs: 10 },
+      check: (program) => Promise.resolve(holds(program) ? 'no' : undefined),
+      onRound: (round) => self.rounds.push(round),
+      onFailure: (error) => self.failures.push(error),
+      ...options,
+    }),
+  };
+  return self;
+}
+
+describe('createLoop', () => {
+  it('applies the present objects; a second round of the same changes nothing', async () => {
+    const { loop, rounds } = bench();
+    loop.trigger('sync');
+    expect(loop.busy).toBe(true);
+    await loop.idle();
+    loop.trigger('changes', 5);
+    await loop.idle();
+    expect(loop.busy).toBe(false);
+    expect(rounds.map((round) => [round.reasons, round.report.transactions.length > 0])).toEqual([
+      [['sync'], true],
+      [['changes'], false],
+    ]);
+    expect(rounds[1]?.since).toBe(5);
+  });
+
+  it('one writer: what comes while a round runs makes exactly one more', async () => {
+    const self = bench();
+    let release = (): void => undefined;
+    self.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    self.loop.trigger('sync');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    for (let i = 0; i < 10; i += 1) self.loop.trigger('changes', 100 + i);
+    release();
+    await self.loop.idle();
+    expect(self.calls).toEqual(['apply', 'apply']);
+    expect(self.rounds[1]).toMatchObject({ reasons: ['changes'], since: 100 });
+  });
+
+  it('an audit reads the kernel anew', async () => {
+    const { loop, calls } = bench();
+    loop.trigger('audit');
+    await loop.idle();
+    expect(calls).toEqual(['forget', 'apply']);
+  });
+
+  it('does nothing while too little is known', async () => {
+    const self = bench();
+    self.objects = undefined;
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    expect(self.calls).toEqual([]);
+  });
+
+  it('a failed round is tried again until it succeeds, with all that was asked', async () => {
+    const self = bench({ check: () => Promise.resolve(undefined) });
+    self.objects?.push(open, bad);
+    self.refuse = '6666';
+    self.loop.trigger('changes', 42);
+    while (self.failures.length < 3) await new Promise((resolve) => setTimeout(resolve, 2));
+    self.refuse = undefined;
+    await self.loop.idle();
+    expect(self.rounds).toHaveLength(1);
+    expect(self.rounds[0]).toMatchObject({ since: 42, quarantined: [] });
+    expect(self.rounds[0]?.reasons).toEqual(expect.arrayContaining(['changes', 'retry']));
+  });
+
+  it('a policy that nft refuses is set aside: its namespace is closed, the rest goes on', async () => {
+    const self = bench();
+    self.objects?.push(
+      open,
+      bad,
+      networkPolicy('fine', { podSelector: {}, ingress: [{ ports: [{ port: 80 }] }] }),
+    );
+    self.refuse = '6666';
+    self.loop.trigger('changes');
+    await self.loop.idle();
+    const [round] = self.rounds;
+    expect(self.failures).toEqual([]);
+    expect(round?.quarantined.map((ref) => ref.name)).toEqual(['bad']);
+    const dispatch = round?.program.dispatch.Ingress[4];
+    expect(dispatch?.get('10.244.1.12')).toBe('d_in');
+    expect(dispatch?.get('10.244.1.10')).not.toBe('d_in');
+    // An audit keeps it aside; a change of objects gives it another chance.
+    self.loop.trigger('audit');
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.quarantined).toHaveLength(1);
+    self.refuse = undefined;
+    self.loop.trigger('changes');
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.quarantined).toEqual([]);
+  });
+
+  it('stops between tries', async () => {
+    const self = bench({ retry: { initialMs: 60_000 }, check: () => Promise.resolve(undefined) });
+    self.objects?.push(bad);
+    self.refuse = '6666';
+    self.loop.trigger('sync');
+    while (self.failures.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+    await self.loop.stop();
+    self.loop.trigger('changes');
+    expect(self.loop.busy).toBe(false);
+  });
+});

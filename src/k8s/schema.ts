@@ -31,6 +31,8 @@ export interface SchemaFaults {
   readonly typeErrors: TypeFault[];
 }
 
+const MAX_SUGGESTIONS = 100;
+
 /**
  * Finds unknown fields and wrong JSON types (S4, S31), each with its path, in document order. Null
  * fits every type, as it does when the server decodes built-in kinds.
@@ -51,6 +53,11 @@ function check(value: unknown, schema: SchemaNode, path: string, faults: SchemaF
         if (Object.hasOwn(schema.fields, name)) {
           check(part, schema.fields[name] as SchemaNode, partPath, faults);
         } else {
+          // After so many nobody is helped by a guess, and guessing takes time.
+          if (faults.unknown.length >= MAX_SUGGESTIONS) {
+            faults.unknown.push({ path: partPath });
+            continue;
+          }
           // A field that is already there was not misspelt.
           const free = Object.keys(schema.fields).filter((field) => !Object.hasOwn(value, field));
           const suggestion = nearestName(name, free);
@@ -133,6 +140,8 @@ function describe(value: unknown): string {
  * or swapped.
  */
 export function nearestName(name: string, candidates: readonly string[]): string | undefined {
+  // No field is nearly that long, and the comparison takes time by the product of the lengths.
+  if (name.length > 64) return undefined;
   const folded = fold(name);
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;

@@ -191,4 +191,21 @@ describe('checkPolicy', () => {
       expect.stringMatching(/^spec.podSelector.matchLabels: Invalid value: "__proto__": name part/),
     ]);
   });
+
+  it('stays quick on objects made to be slow', () => {
+    const entries = (count: number, value: string): Record<string, string> =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, `${value}${i}`]));
+    const long = 'a-'.repeat(200_000);
+    const started = performance.now();
+    const bad = checkPolicy({
+      object: netpol({ podSelector: { matchLabels: entries(10_000, 'v v') } }),
+    });
+    expect(bad.diagnostics).toHaveLength(10_000);
+    const unknown = checkPolicy({ object: netpol(entries(10_000, '')) });
+    expect(unknown.diagnostics).toHaveLength(10_000);
+    expect(checkPolicy({ object: netpol({ [long]: 1 }) }).diagnostics).toHaveLength(1);
+    expect(checkPolicy({ object: netpol({}, { name: long }) }).diagnostics).toHaveLength(2);
+    // Two orders of magnitude above what it takes; what was quadratic took minutes.
+    expect(performance.now() - started).toBeLessThan(20_000);
+  });
 });

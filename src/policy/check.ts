@@ -3,7 +3,7 @@
  * compilation, and diagnostics that say where each fault stands and what it means. Must not know
  * how objects are read or printed, nor what other objects exist.
  */
-import { formatFieldError, type FieldError } from '../k8s/field-error.ts';
+import { formatFieldError, quoteGo, type FieldError } from '../k8s/field-error.ts';
 import { checkSchema, type SchemaNode, type UnknownField } from '../k8s/schema.ts';
 import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
@@ -87,7 +87,7 @@ export function checkPolicyOf(
         'unknown-field',
         strictness === 'strict' ? 'error' : 'warning',
         field.path,
-        `strict decoding error: unknown field ${JSON.stringify(field.path)}`,
+        `strict decoding error: unknown field ${quoteGo(field.path)}`,
         unknownFieldHint(kind, given, field),
       );
     }
@@ -118,6 +118,7 @@ export function checkPolicyOf(
   const shown = refused
     ? errors.filter((error) => error !== rulesNotChecked && !followsFrom(error, faults.unknown))
     : errors;
+  const where = pointer(defaulted);
   for (const error of shown) {
     const severity = error === rulesNotChecked ? 'info' : 'error';
     report(
@@ -126,7 +127,7 @@ export function checkPolicyOf(
       error.path,
       formatFieldError(error),
       hintFor(error),
-      whereOf(defaulted, error),
+      where(error),
     );
   }
   if (errors.length > 0) return { defaulted, errors, diagnostics };
@@ -172,24 +173,40 @@ function rangeOf(input: CheckInput, fieldPath: string): SourceRange | undefined 
 
 /**
  * Where to point. The server names a map of labels or annotations, not the entry at fault; the
- * entry is the one whose key or value it prints.
+ * entry is the one whose key or value it prints. Returns a function that remembers the maps it has
+ * read, since one map may have thousands of faults.
  */
-function whereOf(object: KubeObject, error: FieldError): string {
-  const { path, value } = error;
-  if (!/(^|\.)(labels|annotations|matchLabels)$/.test(path)) return path;
-  const map = path
-    .split(/[.[\]]+/)
-    .filter((step) => step !== '')
-    .reduce<unknown>(
-      (part, step) =>
-        typeof part === 'object' && part !== null
-          ? (part as Readonly<Record<string, unknown>>)[step]
-          : undefined,
-      object,
-    );
-  if (!isRecord(map)) return path;
-  const entry = Object.entries(map).find(([key, text]) => key === value || text === value);
-  return entry === undefined ? path : `${path}[${entry[0]}]`;
+function pointer(object: KubeObject): (error: FieldError) => string {
+  const read = new Map<string, Map<unknown, string>>();
+  return ({ path, value }) => {
+    if (!/(^|\.)(labels|annotations|matchLabels)$/.test(path)) return path;
+    let keys = read.get(path);
+    if (keys === undefined) {
+      keys = keysByContent(valueAt(object, path));
+      read.set(path, keys);
+    }
+    const key = keys.get(value);
+    return key === undefined ? path : `${path}[${key}]`;
+  };
+}
+
+/** The key of each entry by its key and by its value; keys win, and the first of equal values. */
+function keysByContent(map: unknown): Map<unknown, string> {
+  const keys = new Map<unknown, string>();
+  if (!isRecord(map)) return keys;
+  for (const [key, text] of Object.entries(map)) if (!keys.has(text)) keys.set(text, key);
+  for (const key of Object.keys(map)) keys.set(key, key);
+  return keys;
+}
+
+function valueAt(object: KubeObject, path: string): unknown {
+  let part: unknown = object;
+  for (const step of path.split(/[.[\]]+/)) {
+    if (step === '') continue;
+    if (typeof part !== 'object' || part === null) return undefined;
+    part = (part as Readonly<Record<string, unknown>>)[step];
+  }
+  return part;
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

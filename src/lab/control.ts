@@ -89,6 +89,7 @@ export function callControl(
   options: { onProgress?: ((text: string) => void) | undefined; signal?: AbortSignal } = {},
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    if (options.signal?.aborted === true) return reject(options.signal.reason as Error);
     const socket = createConnection(path);
     const lines = createInterface({ input: socket, crlfDelay: Infinity });
     const abort = (): void => {

@@ -452,6 +452,39 @@ describe.skipIf(unavailable !== undefined)('a plain user', () => {
   });
 });
 
+describe.skipIf(unavailable !== undefined || !isRoot)('a machine that forbids namespaces', () => {
+  const podwall = (...wrapper: string[]): { status: number | null; stderr: string } => {
+    const script = `
+      const { runCli, processIo } = await import(${JSON.stringify(pathToFileURL(join(root, 'src/cli/main.ts')).href)});
+      process.exitCode = await runCli(['lab', 'up'], processIo(new AbortController().signal));`;
+    const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+    const node = [process.execPath, '--import', tsx, '--input-type=module', '-e', script];
+    const [command = '', ...rest] = [...wrapper, ...node];
+    const { XDG_RUNTIME_DIR: _runtime, ...env } = process.env;
+    return spawnSync(command, rest, { encoding: 'utf8', cwd: tmpdir(), env });
+  };
+
+  it('root without CAP_SYS_ADMIN is told what is missing', () => {
+    const { status, stderr } = podwall('setpriv', '--bounding-set=-sys_admin');
+    expect(stderr).toContain('the lab cannot run here: root may not make namespaces here');
+    expect(stderr).toContain('SYS_ADMIN');
+    expect(status).toBe(3);
+  });
+
+  it('a plain user is told which setting forbids it', () => {
+    // Inside a user namespace of its own, where the limit can be set without touching the host.
+    const limited = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" "$@"';
+    const drop = ['setpriv', '--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
+    const { status, stderr } = podwall(
+      ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
+      ...['unshare', '--user', '--map-user=65534', '--keep-caps', 'sh', '-c', limited, ...drop],
+    );
+    expect(stderr).toContain('the lab cannot run here: this user may not make namespaces');
+    expect(stderr).toContain('as root: sysctl user.max_user_namespaces=10000');
+    expect(status).toBe(3);
+  });
+});
+
 describe.skipIf(unavailable !== undefined)('the commands', () => {
   // Under /run where that can be written: there the lab must bind its directory back.
   const runtime = mkdtempSync(

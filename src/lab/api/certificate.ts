@@ -21,9 +21,15 @@ export async function createCertificate(): Promise<Certificate> {
   try {
     const cert = join(folder, 'cert.pem');
     const key = join(folder, 'key.pem');
+    const request = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650';
     await run('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'],
-      ...['-nodes', '-days', '3650', '-subj', '/CN=podwall-lab', '-keyout', key, '-out', cert],
+      ...request.split(' '),
+      '-subj',
+      '/CN=podwall-lab',
+      '-keyout',
+      key,
+      '-out',
+      cert,
       '-addext',
       'subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc',
     ]);

@@ -178,7 +178,7 @@ export function spdyStreams(
   wanted: Wanted,
   gone: Promise<void>,
   close: () => void,
-): { accept(stream: SpdyStream): void; ready: Promise<ClientStreams> } {
+): { readonly accept: (stream: SpdyStream) => void; ready: Promise<ClientStreams> } {
   const found = new Map<string, SpdyStream>();
   let onResize: (columns: number, rows: number) => void = () => {};
   const needed = [

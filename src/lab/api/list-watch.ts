@@ -199,7 +199,7 @@ export interface WatchOptions {
   readonly query: URLSearchParams;
   readonly encoding: Encoding;
   readonly sink: WatchSink;
-  now(): number;
+  readonly now: () => number;
   /** Milliseconds between bookmarks; default one minute. */
   readonly bookmarkEvery?: number;
   /** False: as a server without the feature. */

@@ -12,7 +12,7 @@ interface Pair {
 
 /** `dial` opens a connection to a port of the pod; its error's message goes to the client. */
 export function createPortForward(dial: (port: number) => Promise<Duplex>): {
-  accept(stream: SpdyStream): void;
+  readonly accept: (stream: SpdyStream) => void;
 } {
   const pairs = new Map<string, Pair>();
 

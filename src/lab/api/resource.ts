@@ -27,7 +27,7 @@ export interface Subresource {
 export interface HookContext {
   readonly store: Store;
   /** Milliseconds since the epoch. */
-  now(): number;
+  readonly now: () => number;
   readonly dryRun: boolean;
   /** Addresses for services; see `service-address.ts`. */
   readonly addresses: AddressAllocator;

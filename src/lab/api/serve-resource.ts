@@ -16,15 +16,11 @@ import {
   readBody,
   type Target,
 } from './request.ts';
+import { bindPod, containerOf, deleteObject, deleteOptions, evictPod } from './delete-requests.ts';
 import {
-  bindPod,
   type Body,
-  containerOf,
   type Context,
   createObject,
-  deleteObject,
-  deleteOptions,
-  evictPod,
   getObject,
   patchObject,
   replaceObject,

@@ -45,7 +45,7 @@ export interface LabApiOptions {
   readonly history?: number;
   /** Events of pods cost a write each; default true. */
   readonly recordEvents?: boolean;
-  now?(): number;
+  readonly now?: () => number;
 }
 
 export interface LabApi extends ApiServer {

@@ -12,7 +12,8 @@ import { selectionOf, startWatch } from './list-watch.ts';
 import { type ApiObject, stringAt } from './object.ts';
 import { createPortForward } from './port-forward.ts';
 import type { ApiRequest, Target } from './request.ts';
-import { containerOf, getObject } from './resource-requests.ts';
+import { containerOf } from './delete-requests.ts';
+import { getObject } from './resource-requests.ts';
 import type { ExecSession, PodRef } from './runtime.ts';
 import { armWatchFault, contextOf, isWatch, openLog, trackWatch } from './serve-resource.ts';
 import type { ServerState } from './server.ts';
@@ -156,9 +157,11 @@ function prepareExec(
   const ref = refOf(pod, containerOf(pod, query.get('container')));
   const { tty, stdin } = wantedStreams(query);
   if (target.subresource === 'attach') {
-    const { attach } = state.runtime;
-    if (!attach) throw new ApiError(501, 'NotImplemented', 'the lab cannot attach to a container');
-    return () => attach.call(state.runtime, ref, { tty, stdin });
+    const { runtime } = state;
+    if (!runtime.attach)
+      throw new ApiError(501, 'NotImplemented', 'the lab cannot attach to a container');
+    const attach = runtime.attach.bind(runtime);
+    return () => attach(ref, { tty, stdin });
   }
   const command = query.getAll('command');
   if (command.length === 0)

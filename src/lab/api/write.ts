@@ -51,7 +51,7 @@ export interface DeleteResult {
 
 export interface Writer {
   readonly store: Store;
-  now(): number;
+  readonly now: () => number;
   create(
     type: ResourceType,
     namespace: string | undefined,
@@ -84,9 +84,9 @@ const letters = 'bcdfghjklmnpqrstvwxz2456789';
 export function createWriter(parts: {
   readonly store: Store;
   readonly addresses: AddressAllocator;
-  now(): number;
+  readonly now: () => number;
   /** 0 ≤ x < 1; a seeded one makes names repeatable. */
-  random(): number;
+  readonly random: () => number;
 }): Writer {
   const { store } = parts;
   const hooks = (dryRun: boolean): HookContext => ({

@@ -65,7 +65,7 @@ export function startGarbageCollector(writer: Writer): Controller {
         owner?.object.metadata.finalizers?.includes('foregroundDeletion') === true &&
         owner.object.metadata.deletionTimestamp !== undefined;
       if (owner && !foreground) return;
-      for (const { type, object } of [...(byOwner.get(uid)?.values() ?? [])]) {
+      for (const { type, object } of Array.from(byOwner.get(uid)?.values() ?? [])) {
         const { namespace, name } = object.metadata;
         const current = store.get(type.bucket, keyOf(type, namespace, name));
         if (!current || current.metadata.uid !== object.metadata.uid) continue;

@@ -69,10 +69,10 @@ const node: ResourceType = resource({
       .filter((key) => key.startsWith('node-role.kubernetes.io/'))
       .map((key) => key.slice('node-role.kubernetes.io/'.length));
     const address = (type: string): string =>
-      String(
-        listAt(object, 'status', 'addresses').find((a) => a['type'] === type)?.['address'] ??
-          '<none>',
-      );
+      stringAt(
+        listAt(object, 'status', 'addresses').find((a) => a['type'] === type),
+        'address',
+      ) || '<none>';
     const info = objectAt(object, 'status', 'nodeInfo');
     return [
       object.metadata.name,

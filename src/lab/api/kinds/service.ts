@@ -262,7 +262,7 @@ const endpointSlice: ResourceType = resource({
   row: (object, now) => [
     object.metadata.name,
     stringAt(object, 'addressType'),
-    some(listAt(object, 'ports').map((p) => String(p['port'] ?? '*'))) || '<unset>',
+    some(listAt(object, 'ports').map((p) => numberAt(p, 'port')?.toString() ?? '*')) || '<unset>',
     some(listAt(object, 'endpoints').flatMap((e) => strings(e['addresses']))),
     ageOf(object, now),
   ],

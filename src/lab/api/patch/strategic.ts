@@ -30,7 +30,7 @@ function mergeObject(
   if (directive === 'replace') return without(patch, ['$patch']);
   if (directive === 'delete') return {};
   if (directive !== undefined && directive !== 'merge')
-    throw badRequest(`unrecognized type: "${String(directive)}"`);
+    throw badRequest(`unrecognized type: ${JSON.stringify(directive)}`);
   const result: JsonObject = { ...original };
   const retain = patch['$retainKeys'];
   if (Array.isArray(retain))

@@ -27,8 +27,10 @@ export interface Column {
 export interface PeerClass {
   readonly id: number;
   readonly kind: ClassKind;
+  /** Pods: what tells the class from others. */
+  key?: string;
   /** Stands for all members; absent for node and world. */
-  readonly pod?: PodInfo;
+  pod?: PodInfo;
   readonly node?: NodeInfo;
   /** World: its addresses. Those that a pod or node owns are theirs, not the world's. */
   readonly addresses?: AddressSet;
@@ -122,15 +124,35 @@ export function placePod(
     addresses: pod.addresses,
     twice: counted && pod.hostNetwork && settings.hostNetworkPods === 'unknown',
   });
+  made.key = key;
   classes.byKey.set(key, made.id);
   listInNamespace(classes, pod.namespace, made.id);
   return made.id;
+}
+
+/** Takes a pod out of its class; a class without members is forgotten. */
+export function displacePod(snapshot: Snapshot, classes: Classes, position: number): void {
+  const own = classes.list[classes.ofPod[position] as number] as PeerClass;
+  own.members.splice(own.members.indexOf(position), 1);
+  const other = own.members[0];
+  if (other !== undefined) {
+    own.pod = snapshot.pods[other] as PodInfo;
+    return;
+  }
+  if (own.key !== undefined && classes.byKey.get(own.key) === own.id) classes.byKey.delete(own.key);
 }
 
 function listInNamespace(classes: Classes, namespace: string, id: number): void {
   const list = classes.byNamespace.get(namespace);
   if (list === undefined) classes.byNamespace.set(namespace, new Set([id]));
   else list.add(id);
+}
+
+/** Lists the classes of a namespace anew from the pods in it. */
+export function relist(classes: Classes, namespace: string, positions: Iterable<number>): void {
+  const ids = new Set<number>();
+  for (const position of positions) ids.add(classes.ofPod[position] as number);
+  classes.byNamespace.set(namespace, ids);
 }
 
 /** What tells pods apart; equal keys, equal treatment. */

@@ -22,8 +22,8 @@ export interface ColumnSets {
   columnsOf(id: SetId): Int32Array;
   union(ids: readonly SetId[]): SetId;
   intersect(a: SetId, b: SetId): SetId;
-  /** Adds `copy` to every set that has `original`; for splitting a column in two. */
-  addLike(original: number, copy: number): void;
+  /** Adds to every set the copies of its members; copies are the newest columns. For splitting columns. */
+  addLike(copies: ReadonlyMap<number, readonly number[]>): void;
   readonly count: number;
 }
 
@@ -34,7 +34,7 @@ interface Stored {
 
 export function createColumnSets(): ColumnSets {
   const stored: Stored[] = [];
-  let byHash = new Map<number, SetId[]>();
+  const byHash = new Map<number, SetId[]>();
 
   const add = (columns: Int32Array): SetId => {
     const id = stored.length;
@@ -89,24 +89,26 @@ export function createColumnSets(): ColumnSets {
           : [b, a];
       return intern((stored[small] as Stored).columns.filter((column) => has(large, column)));
     },
-    addLike(original, copy) {
+    addLike(copies) {
+      const originals = [...copies.keys()];
       for (let id = 2; id < stored.length; id++) {
-        if (!has(id, original)) continue;
         const set = stored[id] as Stored;
-        // A copy is the newest column, so the list stays sorted.
-        const columns = new Int32Array(set.columns.length + 1);
-        columns.set(set.columns);
-        columns[set.columns.length] = copy;
-        set.columns = columns;
-        if (set.bits !== undefined) set.bits = withBit(set.bits, copy);
-      }
-      byHash = new Map();
-      for (let id = 0; id < stored.length; id++) {
-        if (id === EVERY) continue;
-        const hash = hashOf((stored[id] as Stored).columns);
+        const added: number[] = [];
+        if (set.bits === undefined)
+          for (const column of set.columns) added.push(...(copies.get(column) ?? []));
+        else
+          for (const column of originals)
+            if (has(id, column)) added.push(...(copies.get(column) ?? []));
+        if (added.length === 0) continue;
+        const hash = hashOf(set.columns);
         const same = byHash.get(hash);
-        if (same === undefined) byHash.set(hash, [id]);
-        else same.push(id);
+        same?.splice(same.indexOf(id), 1);
+        set.columns = appended(set.columns, added);
+        if (set.bits !== undefined) set.bits = withBits(set.bits, added);
+        const now = hashOf(set.columns);
+        const list = byHash.get(now);
+        if (list === undefined) byHash.set(now, [id]);
+        else list.push(id);
       }
     },
     get count() {
@@ -137,14 +139,27 @@ function bitsOf(columns: Int32Array): Uint32Array {
   return bits;
 }
 
-function withBit(bits: Uint32Array, column: number): Uint32Array {
-  const word = column >>> 5;
+/** The list with newer columns, which are larger than all in it. */
+export function appended(columns: Int32Array, added: readonly number[]): Int32Array {
+  const result = new Int32Array(columns.length + added.length);
+  result.set(columns);
+  result.set(
+    [...added].sort((a, b) => a - b),
+    columns.length,
+  );
+  return result;
+}
+
+function withBits(bits: Uint32Array, added: readonly number[]): Uint32Array {
+  let last = 0;
+  for (const column of added) if (column > last) last = column;
   let result = bits;
-  if (word >= bits.length) {
-    result = new Uint32Array(Math.max(word + 1, bits.length + (bits.length >>> 3)));
+  if (last >>> 5 >= bits.length) {
+    result = new Uint32Array((last >>> 5) + 1 + (bits.length >>> 3));
     result.set(bits);
   }
-  result[word] = (result[word] as number) | (1 << (column & 31));
+  for (const column of added)
+    result[column >>> 5] = (result[column >>> 5] as number) | (1 << (column & 31));
   return result;
 }
 

@@ -5,7 +5,7 @@
 import type { CompiledRule, Direction } from '../policy/compiled.ts';
 import { ALL, NONE } from './connection-table.ts';
 import type { ConnectionId, ConnectionTable } from './connection-table.ts';
-import { indexIn } from './column-sets.ts';
+import { appended, indexIn } from './column-sets.ts';
 import type { ColumnSets, SetId } from './column-sets.ts';
 import type { Settings } from './snapshot.ts';
 import type { Truth } from './truth.ts';
@@ -67,8 +67,8 @@ export interface Leg {
   readonly listed: Int32Array;
   /** Large sets: a column that is not listed is treated by which of these hold it. */
   readonly broad: readonly SetId[];
-  /** Adds a column that is treated like another. */
-  addLike(original: number, copy: number): void;
+  /** Adds columns that are treated like others; see {@link ColumnSets.addLike}. */
+  addLike(copies: ReadonlyMap<number, readonly number[]>): void;
 }
 
 /** The effect of {@link Program} where `matching` are the rules that match, in order. */
@@ -210,9 +210,9 @@ export function createLeg(
       else list.push(position);
     }
   });
-  let listed = Int32Array.from(lists.keys()).sort();
+  let listed: Int32Array = Int32Array.from(lists.keys()).sort();
   const broadPositions = [...occurrences.keys()].filter((position) => sparse[position] !== true);
-  let listedCells = new Int32Array(listed.length);
+  let listedCells: Int32Array = new Int32Array(listed.length);
   listed.forEach((column, i) => {
     const list = lists.get(column) as number[];
     const all =
@@ -263,17 +263,25 @@ export function createLeg(
         table,
         exemption,
       ),
-    addLike(original, copy) {
-      const at = indexIn(listed, original);
-      if (at < 0) return;
-      const columns = new Int32Array(listed.length + 1);
-      columns.set(listed);
-      columns[listed.length] = copy;
-      const ids = new Int32Array(listed.length + 1);
-      ids.set(listedCells);
-      ids[listed.length] = listedCells[at] as number;
-      listed = columns;
-      listedCells = ids;
+    addLike(copies) {
+      const added: { column: number; cell: number }[] = [];
+      listed.forEach((original, i) => {
+        for (const column of copies.get(original) ?? [])
+          added.push({ column, cell: listedCells[i] as number });
+      });
+      if (added.length === 0) return;
+      added.sort((a, b) => a.column - b.column);
+      const cellIdsOfAll = new Int32Array(listed.length + added.length);
+      cellIdsOfAll.set(listedCells);
+      cellIdsOfAll.set(
+        added.map(({ cell }) => cell),
+        listed.length,
+      );
+      listed = appended(
+        listed,
+        added.map(({ column }) => column),
+      );
+      listedCells = cellIdsOfAll;
     },
   };
 }

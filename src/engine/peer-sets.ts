@@ -39,8 +39,12 @@ export interface PeerSets {
   named(entry: CompiledPort & { readonly kind: 'named' }): readonly NamedGroup[];
   /** Takes a class that was added after the indices were built into all of them. */
   admit(added: PeerClass): void;
-  /** Forgets what is remembered about namespaces' labels. */
-  forgetNamespaces(): void;
+  /** Makes a class known by the labels of another pod that now stands for it. */
+  reindex(known: PeerClass): void;
+  /** Forgets which columns these peers match, and who declares these ports. */
+  forget(peers: readonly CompiledPeer[], tier: Tier, portNames: readonly string[]): void;
+  /** Takes the changed labels of a namespace in. */
+  relabel(namespace: NamespaceInfo): void;
 }
 
 /** Destinations that resolve a port name to the same ports. */
@@ -59,6 +63,7 @@ export function createPeerSets(
 ): PeerSets {
   const matchings = new Map<string, Matching>();
   const namespaceSelectors = new Map<string, Map<string, Truth>>();
+  const selectorById = new Map<string, Selector>();
   const namedGroups = new Map<string, readonly NamedGroup[]>();
 
   const podLabels = createLabelIndex();
@@ -70,7 +75,7 @@ export function createPeerSets(
     if (namespace.implied) implied.push(namespaces.length);
     namespaces.push(namespace);
   }
-  /** Classes that declare a mentioned port name. */
+  /** Classes that declare a port name. */
   const classesByPortName = new Map<string, number[]>();
   /** Columns by atom, where the atom is the only one; then the rest. */
   const columnsByAtom: number[][] = classes.atoms.list.map(() => []);
@@ -78,16 +83,18 @@ export function createPeerSets(
   const unknownAddress: number[] = [];
   const withoutPod: number[] = [];
 
-  const admit = (added: PeerClass): void => {
-    if (added.pod !== undefined && added.counts) {
-      podLabels.add(added.id, added.pod.labels);
-      for (const { name } of added.pod.namedPorts) {
-        if (!classes.mentions.portNames.has(name)) continue;
-        const list = classesByPortName.get(name);
-        if (list === undefined) classesByPortName.set(name, [added.id]);
-        else if (list[list.length - 1] !== added.id) list.push(added.id);
-      }
+  const reindex = (known: PeerClass): void => {
+    if (known.pod === undefined || !known.counts) return;
+    podLabels.add(known.id, known.pod.labels);
+    for (const { name } of known.pod.namedPorts) {
+      const list = classesByPortName.get(name);
+      if (list === undefined) classesByPortName.set(name, [known.id]);
+      else if (list[list.length - 1] !== known.id) list.push(known.id);
     }
+  };
+
+  const admit = (added: PeerClass): void => {
+    reindex(added);
     for (const column of added.columns) {
       const { atoms, hostNetworkLikePods } = classes.columns[column] as Classes['columns'][number];
       if (atoms.length === 0) unknownAddress.push(column);
@@ -120,6 +127,7 @@ export function createPeerSets(
       if (truth !== 'no') found.set(namespace.name, truth);
     }
     namespaceSelectors.set(selector.id, found);
+    selectorById.set(selector.id, selector);
     return found;
   };
 
@@ -300,7 +308,7 @@ export function createPeerSets(
       const known = namedGroups.get(key);
       if (known !== undefined) return known;
       const groups = new Map<string, { ports: NamedGroup['ports']; columns: number[] }>();
-      for (const id of classesByPortName.get(entry.name) ?? []) {
+      for (const id of new Set(classesByPortName.get(entry.name))) {
         const { pod } = classes.list[id] as PeerClass;
         const ports = (pod?.namedPorts ?? []).filter((port) => isNamed(port, entry));
         if (ports.length === 0) continue;
@@ -321,15 +329,30 @@ export function createPeerSets(
       namedGroups.set(key, found);
       return found;
     },
-    admit(added) {
-      admit(added);
-      // Whoever was asked before must answer for the newcomer as well.
-      matchings.clear();
-      namedGroups.clear();
+    admit,
+    reindex,
+    forget(peers, tier, portNames) {
+      for (const peer of peers)
+        if (peer.kind === 'pods') matchings.delete(keyOf(peer.matcher, tier));
+        else if (peer.kind === 'nodes') matchings.delete(`o${peer.selector.id}`);
+        else if (peer.kind === 'addresses')
+          for (const open of ['?', '.']) matchings.delete(`a${open}${addressSetKey(peer.set)}`);
+      if (portNames.length > 0)
+        for (const key of namedGroups.keys())
+          if (portNames.includes(key.slice(0, key.lastIndexOf('/')))) namedGroups.delete(key);
     },
-    forgetNamespaces() {
-      namespaceSelectors.clear();
-      matchings.clear();
+    relabel(namespace) {
+      let position = namespaces.findIndex(({ name }) => name === namespace.name);
+      if (position < 0) position = namespaces.length;
+      namespaces[position] = namespace;
+      // Candidates may be too many: old entries do no harm.
+      namespaceLabels.add(position, namespace.labels);
+      for (const [id, found] of namespaceSelectors) {
+        const selector = selectorById.get(id) as Selector;
+        const truth = matchesNamespace(selector, namespace, namespace.name);
+        if (truth === 'no') found.delete(namespace.name);
+        else found.set(namespace.name, truth);
+      }
     },
   };
 }

@@ -47,12 +47,14 @@ export interface Programs {
   readonly legs: ReadonlyMap<string, Leg>;
   /** Takes a policy in, out, or both; returns the classes whose legs it may have changed. */
   replace(position: number, policy: CompiledPolicy | undefined): number[];
-  /** Makes a class that was added later known, and finds its policies. */
-  admit(added: PeerClass): void;
   /** Finds the policies of a class anew. */
   refresh(id: number): void;
-  /** Resolves the rules of a policy anew, as the columns of its peers have changed. */
-  invalidate(position: number): void;
+  /** Makes a class known that was split from another and is treated like it so far. */
+  split(original: number, copy: number): void;
+  /** Resolves the rules of a policy anew, as the columns of its peers have changed; returns its subjects. */
+  invalidate(position: number): number[];
+  /** Adds columns that are treated like others to all legs. */
+  addLike(copies: ReadonlyMap<number, readonly number[]>): void;
   readonly policies: readonly (CompiledPolicy | undefined)[];
 }
 
@@ -69,6 +71,7 @@ export function createPrograms(
   /** Per class, in order of evaluation. */
   const selections: Selection[][] = classes.list.map(() => []);
   const legs = new Map<string, Leg>();
+  const legsOfPolicy = new Map<number, string[]>();
   const keys = { Ingress: [] as (string | undefined)[], Egress: [] as (string | undefined)[] };
   /** Positions of policies that can select pods of a namespace, and of those that can select any. */
   const pinned = new Map<string, number[]>();
@@ -279,7 +282,13 @@ export function createPrograms(
     }
     let leg = legs.get(key);
     if (leg === undefined) {
-      leg = createLeg(programOf(peerClass, direction, asHost), sets, table, settings);
+      const program = programOf(peerClass, direction, asHost);
+      leg = createLeg(program, sets, table, settings);
+      for (const { policy } of [...program.admin, ...program.isolating, ...program.baseline]) {
+        const list = legsOfPolicy.get(policy);
+        if (list === undefined) legsOfPolicy.set(policy, [key]);
+        else list.push(key);
+      }
       legs.set(key, leg);
     }
     return leg;
@@ -288,6 +297,12 @@ export function createPrograms(
   const forget = (id: number): void => {
     keys.Ingress[id] = undefined;
     keys.Egress[id] = undefined;
+  };
+
+  /** When a policy changes, all legs with it are stale. */
+  const dropLegs = (position: number): void => {
+    for (const key of legsOfPolicy.get(position) ?? []) legs.delete(key);
+    legsOfPolicy.delete(position);
   };
 
   const refresh = (id: number): void => {
@@ -312,7 +327,9 @@ export function createPrograms(
       const touched = new Set<number>();
       const before = policies[position];
       if (before !== undefined) {
-        for (const { class: id } of peerSets.subjects(before.subject, before.tier)) {
+        const subjects = peerSets.subjects(before.subject, before.tier);
+        dropLegs(position);
+        for (const { class: id } of subjects) {
           selections[id] = (selections[id] as Selection[]).filter(
             (entry) => entry.policy !== position,
           );
@@ -328,21 +345,25 @@ export function createPrograms(
         place(position, policy);
         for (const id of select(position, policy, false)) touched.add(id);
       }
-      // A key names policies by position, and this position now means something else.
-      for (const id of touched)
-        for (const direction of ['Ingress', 'Egress'] as const) {
-          const key = keys[direction][id];
-          if (key !== undefined) legs.delete(key);
-        }
       for (const id of touched) forget(id);
       return [...touched];
     },
-    admit(added) {
-      refresh(added.id);
-    },
     refresh,
+    split(original, copy) {
+      selections[copy] = [...(selections[original] as Selection[])];
+      for (const direction of ['Ingress', 'Egress'] as const)
+        keys[direction][copy] = keys[direction][original];
+    },
     invalidate(position) {
       resolved[position] = undefined;
+      const policy = policies[position];
+      if (policy === undefined) return [];
+      const found = peerSets.subjects(policy.subject, policy.tier).map(({ class: id }) => id);
+      dropLegs(position);
+      return found;
+    },
+    addLike(copies) {
+      for (const leg of legs.values()) leg.addLike(copies);
     },
   };
 }

@@ -93,12 +93,21 @@ export interface ReachParts {
   readonly table: ConnectionTable;
   readonly peerSets: PeerSets;
   readonly programs: Programs;
+  /** Pods by id, once asked for. */
+  positions?: ReadonlyMap<string, number>;
 }
 
 const everything: Effect = { allowed: ALL, unknown: NONE };
 
 /** Computes both legs of every pair. */
-export function computeReach(snapshot: Snapshot): Reach {
+export function computeReach(given: Snapshot): Reach {
+  // A copy, since updateReach keeps it up to date in place.
+  const snapshot: Snapshot = {
+    ...given,
+    pods: [...given.pods],
+    podById: new Map(given.podById),
+    namespaces: new Map(given.namespaces),
+  };
   const book = createAddressBook(snapshot);
   const classes = buildClasses(snapshot, book);
   const sets = createColumnSets();
@@ -117,18 +126,26 @@ export function computeReach(snapshot: Snapshot): Reach {
 export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   const { classes, table, programs } = parts;
   const { settings } = snapshot;
-  const peers: ReachPeer[] = snapshot.pods.map((pod, position) => ({
-    kind: 'pod',
-    pod,
-    class: classes.ofPod[position] as number,
-  }));
-  classes.nodes.forEach((node, position) =>
-    peers.push({ kind: 'node', node, class: classes.ofNode[position] as number }),
-  );
+  const podCount = snapshot.pods.length;
+  const nodeCount = classes.nodes.length;
+  const world: ReachPeer[] = [];
   for (const { id, kind, addresses } of classes.list)
     if (kind === 'world' && addresses !== undefined)
-      peers.push({ kind: 'world', addresses, class: id });
-  let positions: Map<string, number> | undefined;
+      world.push({ kind: 'world', addresses, class: id });
+
+  const peerAt = (position: number): ReachPeer => {
+    const pod = snapshot.pods[position];
+    if (pod !== undefined) return { kind: 'pod', pod, class: classes.ofPod[position] as number };
+    const node = classes.nodes[position - podCount];
+    if (node !== undefined)
+      return { kind: 'node', node, class: classes.ofNode[position - podCount] as number };
+    const found = world[position - podCount - nodeCount];
+    if (found === undefined) throw new RangeError(`no peer at position ${position}`);
+    return found;
+  };
+  let all: ReachPeer[] | undefined;
+  const peers = (): ReachPeer[] =>
+    (all ??= Array.from({ length: podCount + nodeCount + world.length }, (_, i) => peerAt(i)));
 
   /** One leg in one meeting of two classes. */
   const legEffect = (
@@ -208,8 +225,9 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   const classOf = (peer: ReachPeer): PeerClass => classes.list[peer.class] as PeerClass;
 
   const isSelf = (source: ReachPeer, destination: ReachPeer): boolean =>
-    source === destination &&
-    (source.kind !== 'pod' || !source.pod.template || source.pod.replicas === 1);
+    source.kind === 'pod' && destination.kind === 'pod'
+      ? source.pod === destination.pod && (!source.pod.template || source.pod.replicas === 1)
+      : source === destination;
 
   const pairEffect = (source: ReachPeer, destination: ReachPeer): Effect => {
     const from = classOf(source);
@@ -223,12 +241,6 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     allowed: table.setOf(allowed),
     unknown: table.setOf(unknown),
   });
-
-  const peerAt = (position: number): ReachPeer => {
-    const peer = peers[position];
-    if (peer === undefined) throw new RangeError(`no peer at position ${position}`);
-    return peer;
-  };
 
   const explainLeg = (
     source: ReachPeer,
@@ -275,7 +287,7 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   /** Peers by class, for output. */
   const members = (): ReachPeer[][] => {
     const lists: ReachPeer[][] = classes.list.map(() => []);
-    for (const peer of peers) lists[peer.class]?.push(peer);
+    for (const peer of peers()) lists[peer.class]?.push(peer);
     return lists;
   };
 
@@ -315,7 +327,9 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
 
   return {
     snapshot,
-    peers,
+    get peers() {
+      return peers();
+    },
     get statistics() {
       return {
         pods: snapshot.pods.length,
@@ -327,8 +341,8 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
       };
     },
     positionOf(podId) {
-      positions ??= new Map(snapshot.pods.map((pod, position) => [pod.id, position]));
-      return positions.get(podId);
+      parts.positions ??= new Map(snapshot.pods.map((pod, position) => [pod.id, position]));
+      return parts.positions.get(podId);
     },
     lookup: (source, destination) => resultOf(pairEffect(peerAt(source), peerAt(destination))),
     explain: (source, destination) => ({

@@ -6,7 +6,7 @@
 import { createBackoff, type BackoffOptions } from '../client/backoff.ts';
 import { compileNode, NftError } from '../dataplane/index.ts';
 import type { ApplyReport, Backend, DataplaneOptions, NodeProgram } from '../dataplane/index.ts';
-import { buildSnapshot } from '../engine/build.ts';
+import { buildSnapshot, createBuildCache } from '../engine/build.ts';
 import type { Settings, Snapshot } from '../engine/snapshot.ts';
 import type { Diagnostic } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
@@ -75,6 +75,8 @@ export function createLoop(options: LoopOptions): Loop {
   let waiting: (() => void)[] = [];
   /** By policy key; empty unless nft refused something. */
   let quarantine = new Map<string, PolicyRef>();
+  // Stores keep the object itself as long as it does not change.
+  const cache = createBuildCache();
 
   async function round(asked: readonly Reason[], began: number): Promise<void> {
     const started = clock.now();
@@ -83,6 +85,7 @@ export function createLoop(options: LoopOptions): Loop {
     const { snapshot, diagnostics } = buildSnapshot(
       [...objects].map((object) => ({ object })),
       {
+        cache,
         ...(options.settings === undefined ? {} : { settings: options.settings }),
         ...(options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr }),
       },

@@ -75,6 +75,24 @@ describe('createKeep', () => {
       expect(keep(json(text))).toBeUndefined();
   });
 
+  it('keeps what tells the newer of two pods, and every host address', () => {
+    const keep = createKeep('v1', 'Pod');
+    const created = '"creationTimestamp": "2026-01-01T00:00:00Z"';
+    expect(keep(json(`{"metadata": {"name": "a", ${created}}}`))?.metadata.creationTimestamp).toBe(
+      '2026-01-01T00:00:00Z',
+    );
+    const started = keep(
+      json(
+        `{"metadata": {"name": "a", ${created}}, "status": {"startTime": "t", "hostIPs": [{"ip": "1.1.1.1"}, {"ip": "::1"}]}}`,
+      ),
+    );
+    expect(started?.metadata).toEqual({ name: 'a' });
+    expect(started?.status).toEqual({
+      startTime: 't',
+      hostIPs: [{ ip: '1.1.1.1' }, { ip: '::1' }],
+    });
+  });
+
   it('keeps the whole spec of a policy, `null`, `[]` and absent as they are', () => {
     const keep = createKeep('networking.k8s.io/v1', 'NetworkPolicy');
     const spec = { podSelector: {}, ingress: [], egress: null, unknown: 1 };

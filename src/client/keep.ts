@@ -71,8 +71,17 @@ export function createKeep(
     if (!isMapping(object) || !isMapping(object.metadata)) return undefined;
     if (!nonEmptyText(object.metadata['name'])) return undefined;
     const metadata = keepMetadata(object.metadata, pool);
+    // Which of two pods with one address is the newer: asked of the start, else of the creation.
+    const created = object.metadata['creationTimestamp'];
+    if (kind === 'Pod' && nonEmptyText(created) && !nonEmptyText(startTimeOf(object))) {
+      metadata['creationTimestamp'] = pool.text(created);
+    }
     return { apiVersion, kind, metadata, ...cut(object as unknown as Json, pool) } as KubeObject;
   };
+}
+
+function startTimeOf(object: KubeObject): unknown {
+  return isMapping(object.status) ? object.status['startTime'] : undefined;
 }
 
 function keepLabels(
@@ -172,6 +181,12 @@ function cutPod(object: Json, pool: InternPool): Json {
   if (all.length > 1 || (all.length === 1 && all[0] !== first))
     kept['podIPs'] = all.map((ip) => ({ ip }));
   if (nonEmptyText(status['hostIP'])) kept['hostIP'] = pool.text(status['hostIP']);
+  const hosts = mappings(status['hostIPs']);
+  if (hosts.length > 1) {
+    kept['hostIPs'] = pool.value(
+      hosts.flatMap((item) => (nonEmptyText(item['ip']) ? [{ ip: item['ip'] }] : [])),
+    );
+  }
   if (nonEmptyText(status['startTime'])) kept['startTime'] = pool.text(status['startTime']);
   return { spec: keepPodSpec(object['spec'], pool), status: kept };
 }

@@ -18,6 +18,7 @@ import {
   podCidrsOf,
   podSpecFacts,
 } from './pod-facts.ts';
+import type { PodSpecFacts } from './pod-facts.ts';
 import { endpointsOf, routeOf, serviceOf } from './routes.ts';
 import { defaultSettings } from './snapshot.ts';
 import type {
@@ -43,6 +44,36 @@ export interface BuildOptions {
   readonly settings?: Partial<Settings>;
   /** Strict IP and CIDR parsing (S68). */
   readonly strictCidr?: boolean;
+  /** What builds before this one found out; see {@link createBuildCache}. */
+  readonly cache?: BuildCache;
+}
+
+/** What follows from one object alone, remembered by the object's identity. */
+export interface BuildCache {
+  readonly policies: WeakMap<KubeObject, ReturnType<typeof checkPolicy>>;
+  readonly specs: WeakMap<KubeObject, PodSpecFacts>;
+  readonly addresses: WeakMap<KubeObject, Address[]>;
+}
+
+/**
+ * For those who build again and again from mostly the same objects (the agent). Objects must never
+ * be changed in place, and every build with one cache must have the same `strictCidr`.
+ */
+export function createBuildCache(): BuildCache {
+  return { policies: new WeakMap(), specs: new WeakMap(), addresses: new WeakMap() };
+}
+
+function remembered<T>(
+  memory: WeakMap<KubeObject, T> | undefined,
+  object: KubeObject,
+  make: (object: KubeObject) => T,
+): T {
+  let found = memory?.get(object);
+  if (found === undefined) {
+    found = make(object);
+    memory?.set(object, found);
+  }
+  return found;
 }
 
 export interface BuildResult {
@@ -94,16 +125,18 @@ export function buildSnapshot(
   for (const entry of entries) {
     if (!entry.policy) continue;
     const { object, input } = entry;
-    const checked = checkPolicy(
-      { ...input, object },
-      options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr },
+    const checked = remembered(options.cache?.policies, object, () =>
+      checkPolicy(
+        { ...input, object },
+        options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr },
+      ),
     );
     diagnostics.push(...checked.diagnostics);
     if (checked.policy !== undefined) policies.push(checked.policy);
     else invalidPolicies.push(policyRefOf(object, entry.namespace !== '', input.source));
   }
 
-  const { pods, nodes } = readPods(entries, diagnostics);
+  const { pods, nodes } = readPods(entries, diagnostics, options.cache);
   const { services, routes } = readServices(entries);
   const namespaces = readNamespaces(entries, pods, policies, invalidPolicies);
   return {
@@ -279,6 +312,7 @@ interface MutableNode {
 function readPods(
   entries: readonly Entry[],
   diagnostics: Diagnostic[],
+  cache: BuildCache | undefined,
 ): { pods: PodInfo[]; nodes: Map<string, NodeInfo> } {
   const workloads = new Map<string, Entry>();
   for (const entry of entries)
@@ -295,14 +329,15 @@ function readPods(
   const nodes = readNodes(entries);
   const pods: PodInfo[] = [];
   const alive = new Set<string>();
-  for (const entry of winners(entries, diagnostics)) {
+  for (const entry of winners(entries, diagnostics, cache)) {
     const { object, namespace, name, lost } = entry;
-    const facts = podSpecFacts(object.spec);
+    const facts = remembered(cache?.specs, object, ({ spec }) => podSpecFacts(spec));
     const phase = textOf(at(object.status, 'phase'));
     const workload = refOf(entry);
     if (phase !== 'Succeeded' && phase !== 'Failed')
       alive.add(`${namespace}/${workload.kind}/${workload.name}`);
-    let addresses = podAddresses(object).filter(({ value }) => !lost.has(value));
+    let addresses = remembered(cache?.addresses, object, podAddresses);
+    if (lost.size > 0) addresses = addresses.filter(({ value }) => !lost.has(value));
     // A hostNetwork pod has its node's addresses, known or not from its own status.
     if (facts.hostNetwork && addresses.length === 0 && facts.node !== undefined)
       addresses = nodes.get(facts.node)?.internal ?? [];
@@ -395,7 +430,11 @@ interface PodEntry extends Entry {
  * Pods, and which of them has an address that several claim: a live pod before a finished one, then
  * the one started last (S195). Two live pods with one address are a fault of the input.
  */
-function winners(entries: readonly Entry[], diagnostics: Diagnostic[]): PodEntry[] {
+function winners(
+  entries: readonly Entry[],
+  diagnostics: Diagnostic[],
+  cache: BuildCache | undefined,
+): PodEntry[] {
   const pods: (Entry & { lost: Set<number | bigint> })[] = [];
   const owners = new Map<number | bigint, Entry & { lost: Set<number | bigint> }>();
   for (const entry of entries) {
@@ -406,7 +445,7 @@ function winners(entries: readonly Entry[], diagnostics: Diagnostic[]): PodEntry
     // hostNetwork pods share their node's address; finished pods have given theirs back.
     if (at(entry.object.spec, 'hostNetwork') === true) continue;
     if (phase === 'Succeeded' || phase === 'Failed') continue;
-    for (const address of podAddresses(entry.object)) {
+    for (const address of remembered(cache?.addresses, entry.object, podAddresses)) {
       const other = owners.get(address.value);
       if (other === undefined) {
         owners.set(address.value, pod);

@@ -85,3 +85,15 @@ it('starts every module with a header sentence', () => {
     .filter((file) => !/^(#!.*\n)?(\/\*\*|\/\/ )/.test(readFileSync(file, 'utf8')));
   expect(bare.map((file) => relative(source, file))).toEqual([]);
 });
+
+it('has a lock entry for every optional platform package, or `npm ci` refuses to start', () => {
+  const text = readFileSync(join(source, '..', 'package-lock.json'), 'utf8');
+  const { packages } = JSON.parse(text) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
+  const missing = Object.values(packages)
+    .flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}))
+    .filter((name) => !Object.keys(packages).some((key) => key.endsWith(`node_modules/${name}`)));
+  expect(missing).toEqual([]);
+  expect(text).not.toContain('"resolved": "http');
+});

@@ -356,6 +356,8 @@ function podsPart(draw: Draw, bothRequired: boolean): object {
 }
 
 function clusterSubject(draw: Draw, bothRequired: boolean): object {
+  // Often everybody, so that several policies and rules meet on one connection.
+  if (chance(draw, 30)) return { namespaces: {} };
   if (chance(draw, 60)) return { namespaces: selector(draw, true, false) };
   return { pods: podsPart(draw, bothRequired) };
 }
@@ -432,7 +434,7 @@ function clusterRules(
     );
     const entry = old ? portEntry : protocolEntry;
     const entries = listOf(draw, 1, 3, () => entry(draw, options, named));
-    const ports = chance(draw, 45) ? {} : { [old ? 'ports' : 'protocols']: entries };
+    const ports = chance(draw, 35) ? {} : { [old ? 'ports' : 'protocols']: entries };
     return {
       ...(chance(draw, 20) ? { name: `rule ${index}` } : {}),
       action,
@@ -478,9 +480,12 @@ function drawPolicies(
 ): NaiveObject[] {
   let baseline = false;
   const policies: NaiveObject[] = [];
+  // Now and then one kind alone, so that its own policies meet; of Baseline there is only one.
+  const many = options.kinds.filter((kind) => kind !== 'BaselineAdminNetworkPolicy');
+  const kinds = many.length > 0 && chance(draw, 30) ? [pick(draw, many)] : options.kinds;
   const count = chance(draw, 5) ? 0 : draw.integer(1, options.maxPolicies);
   for (let index = 0; index < count; index += 1) {
-    const kind = pick(draw, options.kinds);
+    const kind = pick(draw, kinds);
     if (kind === 'NetworkPolicy') {
       policies.push(drawNetworkPolicy(draw, options, index, namespaces, addresses));
     } else if (kind !== 'BaselineAdminNetworkPolicy' || !baseline) {
@@ -531,6 +536,20 @@ function ownAddresses(cluster: RandomCluster, kind: string, id: string): string[
     .filter((a) => a.type === 'InternalIP')
     .map((a) => a.address);
   return [...(status.podIPs ?? []).map((entry) => entry.ip), ...ofNode];
+}
+
+/** Whether two ends have addresses of one family; an end whose addresses are not known may. */
+export function canConnect(cluster: RandomCluster, a: NaiveEnd, b: NaiveEnd): boolean {
+  const families = (end: NaiveEnd): boolean[] => {
+    const addresses =
+      'pod' in end
+        ? ownAddresses(cluster, 'Pod', end.pod)
+        : 'node' in end
+          ? ownAddresses(cluster, 'Node', end.node)
+          : [end.address];
+    return addresses.length === 0 ? [false, true] : addresses.map((text) => text.includes(':'));
+  };
+  return families(a).some((family) => families(b).includes(family));
 }
 
 function drawEnd(draw: Draw, cluster: RandomCluster): { end: NaiveEnd; addresses: string[] } {

@@ -41,6 +41,7 @@ export interface NaiveSettings {
   readonly hostNetworkPods: 'node' | 'unknown';
   readonly podToOwnNode: 'policy' | 'allow' | 'unknown';
   readonly selfThroughService: 'policy' | 'allow' | 'unknown';
+  readonly ipBlockAddress: 'backend' | 'unknown';
   readonly otherProtocols: 'portless-rules' | 'allow' | 'deny' | 'unknown';
   readonly terminatedPods: 'ignore' | 'include';
   readonly equalPriority: 'name' | 'unknown';
@@ -51,6 +52,7 @@ export const naiveDefaults: NaiveSettings = {
   hostNetworkPods: 'node',
   podToOwnNode: 'policy',
   selfThroughService: 'policy',
+  ipBlockAddress: 'backend',
   otherProtocols: 'portless-rules',
   terminatedPods: 'ignore',
   equalPriority: 'name',
@@ -468,6 +470,7 @@ interface Target {
   readonly port: number | undefined;
   /** The destination, if it is a pod: named ports are its own (S132, S134). */
   readonly pod: NaiveObject | undefined;
+  readonly throughService: boolean;
 }
 
 /**
@@ -625,6 +628,10 @@ function networkPolicyTier(
   target: Target,
 ): { isolated: Truth; admits: () => Possible } {
   const isolating = v1Policies(world).filter((policy) => policyTypes(policy).includes(direction));
+  // S175, S176: what an ipBlock is compared with, if NAT may have rewritten it, is not known.
+  const rewritten = direction === 'Ingress' ? other.pod === undefined : target.throughService;
+  const seen =
+    rewritten && world.settings.ipBlockAddress === 'unknown' ? { ...other, addresses: [] } : other;
   return {
     isolated: some(...isolating.map((policy) => v1Selects(policy, subject))),
     admits: () => {
@@ -642,7 +649,7 @@ function networkPolicyTier(
           const peers = direction === 'Ingress' ? rule.from : rule.to;
           return every(
             v1Selects(policy, subject),
-            v1RuleMatches(world, policy, rule, peers, other, target),
+            v1RuleMatches(world, policy, rule, peers, seen, target),
           );
         });
       });
@@ -874,6 +881,7 @@ function legs(world: World, connection: NaiveConnection, source: End, destinatio
     protocol: connection.protocol,
     port: connection.port,
     pod: destination.pod,
+    throughService: connection.throughService === true,
   };
   const sourcePod = source.pod;
   const destinationPod = destination.pod;

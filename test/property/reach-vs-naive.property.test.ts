@@ -4,7 +4,7 @@ import { computeReach, type Reach } from '../../src/engine/reach.ts';
 import { containsAddress } from '../../src/net/address-set.ts';
 import { parseAddress } from '../../src/net/address.ts';
 import { hasConnection } from '../../src/net/connection-set.ts';
-import { askedPorts, type RandomCluster } from '../arbitrary/cluster.ts';
+import { askedPorts, canConnect, type RandomCluster } from '../arbitrary/cluster.ts';
 import { pick, type Draw } from '../arbitrary/draw.ts';
 import { naiveEvaluate, type NaiveConnection, type NaiveEnd } from '../naive/evaluate.ts';
 import { allProtocols, anySettings, hold, snapshotOf, type Property } from './run.ts';
@@ -30,7 +30,7 @@ function drawEnd(draw: Draw, cluster: RandomCluster): NaiveEnd {
   return { pod: pick(draw, cluster.pods) };
 }
 
-/** Peers have no address chosen; at least one end is a pod, and the ends differ. */
+/** Peers have no address chosen; at least one end is a pod, the ends differ and share a family. */
 function drawPair(draw: Draw, cluster: RandomCluster): NaiveConnection {
   const protocol = pick(draw, allProtocols);
   const port = protocol === 'other' ? {} : { port: pick(draw, askedPorts) };
@@ -38,7 +38,8 @@ function drawPair(draw: Draw, cluster: RandomCluster): NaiveConnection {
     const source = drawEnd(draw, cluster);
     const destination = drawEnd(draw, cluster);
     const same = JSON.stringify(source) === JSON.stringify(destination);
-    if (!same && ('pod' in source || 'pod' in destination)) {
+    const hasPod = 'pod' in source || 'pod' in destination;
+    if (!same && hasPod && canConnect(cluster, source, destination)) {
       return { source, destination, protocol, ...port };
     }
   }

@@ -24,6 +24,7 @@ export const anySettings: fc.Arbitrary<Partial<Settings>> = drawn((draw) => ({
   hostNetworkPods: pick(draw, ['node', 'unknown']),
   podToOwnNode: pick(draw, ['policy', 'allow', 'unknown']),
   selfThroughService: pick(draw, ['policy', 'allow', 'unknown']),
+  ipBlockAddress: pick(draw, ['backend', 'unknown']),
   otherProtocols: pick(draw, ['portless-rules', 'allow', 'deny', 'unknown']),
   terminatedPods: pick(draw, ['ignore', 'include']),
   equalPriority: pick(draw, ['name', 'unknown']),

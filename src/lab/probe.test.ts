@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { KubeObject } from '../k8s/types.ts';
 import { completeLabConfig } from './config.ts';
-import { judgeSightings, planProbes, runProbes, type NodeDrop, type ProbeRunner } from './probe.ts';
+import {
+  judgeSightings,
+  planProbes,
+  runProbes,
+  type NodeDrop,
+  type PlannedProbe,
+  type ProbeRunner,
+} from './probe.ts';
 import { createStore, type LabStore } from './store.ts';
 import type { ProbeRequest } from './types.ts';
 import type { ProbeSighting, ProbeTask } from './wire.ts';
@@ -137,6 +144,16 @@ describe('runProbes', () => {
     const { results } = await runProbes(plan, runner);
     expect(results).toMatchObject([{ outcome: 'NO-LISTENER', evidence: { control: false } }]);
     expect(runner.asked).toHaveLength(2);
+  });
+
+  it('resets the counters before they can be full', async () => {
+    let resets = 0;
+    const base = world(controlled({ kind: 'timeout' }), [drop]);
+    const runner = { ...base, resetDrops: async () => void resets++ };
+    const probes = Array.from({ length: 70_000 }, () => plan.probes[0] as PlannedProbe);
+    const { results } = await runProbes({ ...plan, probes }, runner);
+    expect([results.length, resets]).toEqual([70_000, 3]);
+    expect(results.every((one) => one.outcome === 'DROPPED')).toBe(true);
   });
 
   it('sends one control for a listener, however many ask it', async () => {

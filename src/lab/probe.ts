@@ -157,15 +157,46 @@ function flowKey(source: string, destination: string, protocol: string, port: nu
   return `${source} ${destination} ${protocol} ${port}`;
 }
 
+interface RunOptions {
+  readonly timeoutMs?: number;
+  readonly onProgress?: (text: string) => void;
+}
+
+/** Probes between two resets of the counters: a node's set of dropped flows holds 65,536. */
+const probesPerRound = 30_000;
+
 /** Sends probes and controls, asks again where nothing is proved yet, and judges. */
 export async function runProbes(
   plan: ProbePlan,
   runner: ProbeRunner,
-  options: { timeoutMs?: number; onProgress?: (text: string) => void } = {},
+  options: RunOptions = {},
 ): Promise<ProbeReport> {
   const started = performance.now();
+  const results: ProbeResult[] = [];
+  for (let from = 0; from < plan.probes.length; from += probesPerRound) {
+    const part = plan.probes.slice(from, from + probesPerRound);
+    results.push(...(await runPart(part, runner, options)));
+  }
+  const wallMs = performance.now() - started;
+  return {
+    results,
+    sources: plan.sources,
+    destinations: plan.destinations,
+    ports: plan.ports,
+    wallMs,
+    perSecond: wallMs > 0 ? (results.length * 1000) / wallMs : 0,
+    simulated: false,
+  };
+}
+
+async function runPart(
+  probes: readonly PlannedProbe[],
+  runner: ProbeRunner,
+  options: RunOptions,
+): Promise<ProbeResult[]> {
+  const sources = new Set(probes.map((probe) => probe.source.name)).size;
   const controls = new Map<string, Question>();
-  const questions = plan.probes.map((probe): Question => {
+  const questions = probes.map((probe): Question => {
     const { destination, destinationAddress: address, port } = probe;
     const expected = destination.name;
     const key = targetKey(probe);
@@ -181,14 +212,14 @@ export async function runProbes(
     // A control that was refused settles its probes: asking them again cannot prove anything.
     const open = questions.filter((question, index) => {
       if (settled(question)) return false;
-      const control = controls.get(targetKey(plan.probes[index] as PlannedProbe));
+      const control = controls.get(targetKey(probes[index] as PlannedProbe));
       return round === 0 || control?.seen?.kind !== 'refused';
     });
     const asked = [...[...controls.values()].filter((control) => !settled(control)), ...open];
     if (asked.length === 0) break;
     options.onProgress?.(
       round === 0
-        ? `${questions.length} probes and ${controls.size} controls from ${plan.sources.length} sources`
+        ? `${questions.length} probes and ${controls.size} controls from ${sources} sources`
         : `asking ${asked.length} again, waiting up to ${timeoutMs / 1000} s`,
     );
     await ask(asked, timeoutMs, runner);
@@ -201,20 +232,10 @@ export async function runProbes(
       }
     }
   }
-  const results = plan.probes.map((probe, index) => {
+  return probes.map((probe, index) => {
     const question = questions[index] as Question;
     return judge(probe, question, controls.get(targetKey(probe)) as Question);
   });
-  const wallMs = performance.now() - started;
-  return {
-    results,
-    sources: plan.sources,
-    destinations: plan.destinations,
-    ports: plan.ports,
-    wallMs,
-    perSecond: wallMs > 0 ? (results.length * 1000) / wallMs : 0,
-    simulated: false,
-  };
 }
 
 /** Nothing more can be learnt by asking again. */

@@ -24,6 +24,12 @@ export function dispatchMap(direction: Direction, family: Family): string {
   return `${direction === 'Egress' ? 'eg' : 'in'}${family}`;
 }
 
+/**
+ * A stated size lets the kernel take its table of fixed size, a fifth cheaper to look up and asked
+ * twice for each new connection. Kubernetes is far from that many pods on a node; more are refused.
+ */
+const MAX_LOCAL_PODS = 8192;
+
 /** Hash set of the known local pods of a family. */
 export function localGroup(family: Family): string {
   return `local${family}`;
@@ -181,7 +187,7 @@ export function frameOf(
     ...families.flatMap((family) => [
       ...(['Egress', 'Ingress'] as const).map(
         (direction) =>
-          `  map ${dispatchMap(direction, family)} { type ${type[family]} : verdict; }`,
+          `  map ${dispatchMap(direction, family)} { type ${type[family]} : verdict; size ${MAX_LOCAL_PODS}; }`,
       ),
       `  set ${localGroup(family)} { type ${type[family]}; }`,
       ...(frame.selfThroughService === 'allow'
@@ -244,7 +250,7 @@ export function frameOf(
     ],
     c_eval: [
       ...(options.midStream === 'drop'
-        ? ['ct state new tcp flags & (fin|syn|rst|ack) != syn goto c_midstream']
+        ? ['meta l4proto tcp ct state new tcp flags & (fin|syn|rst|ack) != syn goto c_midstream']
         : []),
       'ct state new,established goto c_eg',
       'goto c_other',
@@ -404,7 +410,7 @@ export function renderProgram(program: NodeProgram, epoch = 1): string {
     ...families.flatMap((family) =>
       (['Egress', 'Ingress'] as const).map((direction) => {
         const elements = dispatchElements(program, direction, family);
-        return `  map ${dispatchMap(direction, family)} { type ${type[family]} : verdict;${
+        return `  map ${dispatchMap(direction, family)} { type ${type[family]} : verdict; size ${MAX_LOCAL_PODS};${
           elements.length === 0 ? '' : ` elements = ${braces(elements)};`
         } }`;
       }),

@@ -52,6 +52,8 @@ export interface BuildOptions {
 export interface BuildCache {
   readonly policies: WeakMap<KubeObject, ReturnType<typeof checkPolicy>>;
   readonly specs: WeakMap<KubeObject, PodSpecFacts>;
+  /** Pods whose facts follow from themselves alone. */
+  readonly pods: WeakMap<KubeObject, PodInfo>;
   readonly addresses: WeakMap<KubeObject, Address[]>;
 }
 
@@ -60,7 +62,12 @@ export interface BuildCache {
  * be changed in place, and every build with one cache must have the same `strictCidr`.
  */
 export function createBuildCache(): BuildCache {
-  return { policies: new WeakMap(), specs: new WeakMap(), addresses: new WeakMap() };
+  return {
+    policies: new WeakMap(),
+    specs: new WeakMap(),
+    pods: new WeakMap(),
+    addresses: new WeakMap(),
+  };
 }
 
 function remembered<T>(
@@ -331,17 +338,22 @@ function readPods(
   const alive = new Set<string>();
   for (const entry of winners(entries, diagnostics, cache)) {
     const { object, namespace, name, lost } = entry;
+    const known = workloads.size === 0 && lost === undefined ? cache?.pods.get(object) : undefined;
+    if (known !== undefined) {
+      pods.push(known);
+      continue;
+    }
     const facts = remembered(cache?.specs, object, ({ spec }) => podSpecFacts(spec));
     const phase = textOf(at(object.status, 'phase'));
     const workload = refOf(entry);
     if (phase !== 'Succeeded' && phase !== 'Failed')
       alive.add(`${namespace}/${workload.kind}/${workload.name}`);
     let addresses = remembered(cache?.addresses, object, podAddresses);
-    if (lost.size > 0) addresses = addresses.filter(({ value }) => !lost.has(value));
+    if (lost !== undefined) addresses = addresses.filter(({ value }) => !lost.has(value));
     // A hostNetwork pod has its node's addresses, known or not from its own status.
     if (facts.hostNetwork && addresses.length === 0 && facts.node !== undefined)
       addresses = nodes.get(facts.node)?.internal ?? [];
-    pods.push({
+    const pod: PodInfo = {
       id: `${namespace}/${name}`,
       namespace,
       name,
@@ -352,7 +364,10 @@ function readPods(
       workload,
       template: false,
       ...(entry.input.source === undefined ? {} : { source: entry.input.source }),
-    });
+    };
+    pods.push(pod);
+    if (workloads.size === 0 && lost === undefined && !facts.hostNetwork)
+      cache?.pods.set(object, pod);
   }
 
   for (const entry of workloads.values()) {
@@ -422,8 +437,8 @@ function readNodes(entries: readonly Entry[]): Map<string, MutableNode> {
 }
 
 interface PodEntry extends Entry {
-  /** Addresses that another pod has now. */
-  readonly lost: ReadonlySet<number | bigint>;
+  /** Addresses that another pod has now; absent for nearly all. */
+  lost?: Set<number | bigint>;
 }
 
 /**
@@ -435,11 +450,11 @@ function winners(
   diagnostics: Diagnostic[],
   cache: BuildCache | undefined,
 ): PodEntry[] {
-  const pods: (Entry & { lost: Set<number | bigint> })[] = [];
-  const owners = new Map<number | bigint, Entry & { lost: Set<number | bigint> }>();
+  const pods: PodEntry[] = [];
+  const owners = new Map<number | bigint, PodEntry>();
   for (const entry of entries) {
     if (entry.object.kind !== 'Pod') continue;
-    const pod = { ...entry, lost: new Set<number | bigint>() };
+    const pod: PodEntry = { ...entry };
     pods.push(pod);
     const phase = at(entry.object.status, 'phase');
     // hostNetwork pods share their node's address; finished pods have given theirs back.
@@ -453,7 +468,7 @@ function winners(
       }
       const newer = startOf(pod) >= startOf(other) ? pod : other;
       const older = newer === pod ? other : pod;
-      older.lost.add(address.value);
+      (older.lost ??= new Set()).add(address.value);
       owners.set(address.value, newer);
       diagnostics.push({
         ...diagnosticAt(

@@ -7,8 +7,14 @@ import type { Selector } from '../k8s/selector.ts';
 import type { Labels } from '../k8s/types.ts';
 import type { CompiledPeer, CompiledPolicy, PodMatcher } from '../policy/compiled.ts';
 
-/** Mentioned keys, each with its mentioned values. */
+/**
+ * Mentioned keys, each with its mentioned values; {@link PRESENCE} among them when some selector asks
+ * whether the key is there at all (Exists, DoesNotExist). In and NotIn tell only their values apart.
+ */
 export type LabelMentions = Map<string, Set<string>>;
+
+/** No label value holds a control character. */
+export const PRESENCE = '\u0000';
 
 export interface Mentions {
   readonly podLabels: LabelMentions;
@@ -90,13 +96,14 @@ function mentionMatcher(mentions: Mentions, matcher: PodMatcher): boolean {
 
 function mentionSelector(mentions: LabelMentions, selector: Selector): boolean {
   let isNew = false;
-  for (const { key, values } of selector.requirements) {
+  for (const { key, values, operator } of selector.requirements) {
     let known = mentions.get(key);
     if (known === undefined) {
-      mentions.set(key, (known = new Set()));
-      isNew = true;
+      known = new Set();
+      mentions.set(key, known);
     }
-    for (const value of values) {
+    const asked = operator === 'In' || operator === 'NotIn' ? values : [PRESENCE];
+    for (const value of asked) {
       if (known.has(value)) continue;
       known.add(value);
       isNew = true;
@@ -113,7 +120,8 @@ export function labelSignature(labels: Labels, mentions: LabelMentions): string 
     if (values === undefined) continue;
     const value = labels[key] as string;
     // Control characters separate: no key or value that validates holds one.
-    parts.push(values.has(value) ? `${key}\u0001${value}` : `${key}\u0002`);
+    if (values.has(value)) parts.push(`${key}\u0001${value}`);
+    else if (values.has(PRESENCE)) parts.push(`${key}\u0002`);
   }
   return parts.length < 2 ? (parts[0] ?? '') : parts.sort().join('\u0003');
 }

@@ -3,14 +3,15 @@
  * not know how changes are found.
  */
 import type { NamespaceInfo, PodInfo, Snapshot } from './snapshot.ts';
-import type { CompiledPeer, CompiledPolicy } from '../policy/compiled.ts';
+import type { CompiledPeer, CompiledPolicy, PodMatcher } from '../policy/compiled.ts';
 import { createKeys, displacePod, placePod, relist } from './classes.ts';
 import type { PeerClass } from './classes.ts';
 import { endOf } from './ends.ts';
-import { addressSetKey, mention } from './mentions.ts';
-import { matchesPeer } from './peers.ts';
+import { addressSetKey, mention, PRESENCE } from './mentions.ts';
+import { matchesNamespace, matchesPeer } from './peers.ts';
 import { computeReach, createReach } from './reach.ts';
 import type { Reach } from './reach.ts';
+import type { Truth } from './truth.ts';
 
 /** One object that is now different. Pods and nodes that come or go need a new {@link computeReach}. */
 export type ReachChange =
@@ -28,7 +29,8 @@ export type ReachChange =
 /** Where pods are found by what a new policy may mention. */
 export interface PodIndex {
   readonly byNamespace: ReadonlyMap<string, readonly number[]>;
-  readonly byLabelKey: ReadonlyMap<string, Set<number>>;
+  /** Key, then value. */
+  readonly byLabel: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
   readonly byPortName: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -44,7 +46,7 @@ function indexOf({ snapshot, parts }: Reach): PodIndex {
   const known = indices.get(parts);
   if (known !== undefined) return known;
   const byNamespace = new Map<string, number[]>();
-  const byLabelKey = new Map<string, Set<number>>();
+  const byLabel = new Map<string, Map<string, number[]>>();
   const byPortName = new Map<string, number[]>();
   const add = (map: Map<string, number[]>, key: string, position: number): void => {
     const list = map.get(key);
@@ -53,16 +55,28 @@ function indexOf({ snapshot, parts }: Reach): PodIndex {
   };
   snapshot.pods.forEach((pod, position) => {
     add(byNamespace, pod.namespace, position);
-    for (const key in pod.labels) {
-      const set = byLabelKey.get(key);
-      if (set === undefined) byLabelKey.set(key, new Set([position]));
-      else set.add(position);
-    }
+    for (const key in pod.labels) enlist(byLabel, key, pod.labels[key] as string, position);
     for (const { name } of pod.namedPorts) add(byPortName, name, position);
   });
-  const index = { byNamespace, byLabelKey, byPortName };
+  const index = { byNamespace, byLabel, byPortName };
   indices.set(parts, index);
   return index;
+}
+
+function enlist(
+  byLabel: Map<string, Map<string, number[]>>,
+  key: string,
+  value: string,
+  position: number,
+): void {
+  let values = byLabel.get(key);
+  if (values === undefined) {
+    values = new Map();
+    byLabel.set(key, values);
+  }
+  const list = values.get(value);
+  if (list === undefined) values.set(value, [position]);
+  else list.push(position);
 }
 
 /**
@@ -140,13 +154,19 @@ function splitClasses(reach: Reach, policy: CompiledPolicy): void {
   const affect = (positions: Iterable<number> | undefined): void => {
     for (const position of positions ?? []) affected.add(position);
   };
-  for (const [key, values] of mentions.podLabels)
-    if (before.podKeys.get(key) !== values.size) affect(index.byLabelKey.get(key));
+  for (const [key, values] of mentions.podLabels) {
+    // Sets keep the order of adding: what is new stands last.
+    for (const value of [...values].slice(before.podKeys.get(key) ?? 0)) {
+      const byValue = index.byLabel.get(key);
+      if (value !== PRESENCE) affect(byValue?.get(value));
+      else for (const positions of byValue?.values() ?? []) affect(positions);
+    }
+  }
   for (const [key, values] of mentions.namespaceLabels)
     if (before.namespaceKeys.get(key) !== values.size)
       for (const { name, labels } of snapshot.namespaces.values())
-        if (Object.hasOwn(labels, key)) affect(index.byNamespace.get(name));
-  // Sets keep the order of adding: what is new stands last.
+        if (isToldApart(labels, key, [...values].slice(before.namespaceKeys.get(key) ?? 0)))
+          affect(index.byNamespace.get(name));
   for (const name of [...mentions.namespaces].slice(before.namespaces))
     affect(index.byNamespace.get(name));
   for (const name of [...mentions.portNames].slice(before.portNames))
@@ -214,19 +234,27 @@ function splitClasses(reach: Reach, policy: CompiledPolicy): void {
   for (const name of renamed) relist(classes, name, index.byNamespace.get(name) ?? []);
 }
 
+function isToldApart(
+  labels: NamespaceInfo['labels'],
+  key: string,
+  values: readonly string[],
+): boolean {
+  const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
+  return value !== undefined && (values.includes(value) || values.includes(PRESENCE));
+}
+
 function updatePodLabels(reach: Reach, id: string, labels: PodInfo['labels']): Reach {
   const position = reach.positionOf(id);
   const before = position === undefined ? undefined : reach.snapshot.pods[position];
   if (position === undefined || before === undefined) return reach;
   const pod: PodInfo = { ...before, labels };
   const index = indexOf(reach);
-  for (const key in before.labels) index.byLabelKey.get(key)?.delete(position);
-  for (const key in labels) {
-    const set = index.byLabelKey.get(key);
-    if (set === undefined)
-      (index.byLabelKey as Map<string, Set<number>>).set(key, new Set([position]));
-    else set.add(position);
+  const byLabel = index.byLabel as Map<string, Map<string, number[]>>;
+  for (const key in before.labels) {
+    const list = byLabel.get(key)?.get(before.labels[key] as string);
+    list?.splice(list.indexOf(position), 1);
   }
+  for (const key in labels) enlist(byLabel, key, labels[key] as string, position);
   return moveAll(reach, new Map([[position, pod]]), undefined);
 }
 
@@ -275,8 +303,11 @@ function moveAll(
   for (const made of added) peerSets.admit(made);
 
   const touched = new Set<number>();
-  for (const [position, policy] of programs.policies.entries()) {
-    if (policy === undefined || !added.some((made) => concerns(reach, policy, made))) continue;
+  const namespaceName = namespace?.name ?? [...pods.values()][0]?.namespace ?? '';
+  const concerns = createConcern(reach, added, namespaceName);
+  for (const position of added.length === 0 ? [] : programs.policiesNaming(namespaceName)) {
+    const policy = programs.policies[position];
+    if (policy === undefined || !concerns(policy)) continue;
     for (const direction of ['Ingress', 'Egress'] as const)
       for (const { peers, ports } of policy.rules[direction])
         peerSets.forget(
@@ -306,32 +337,42 @@ function forgetPeers(peerSets: Reach['parts']['peerSets'], policy: CompiledPolic
     );
 }
 
-/** Whether rules of a policy match a class as a peer, or may, or read its port names. */
-function concerns({ snapshot, parts }: Reach, policy: CompiledPolicy, made: PeerClass): boolean {
-  const { pod } = made;
-  if (pod === undefined) return false;
-  for (const direction of ['Ingress', 'Egress'] as const)
-    for (const { peers, ports } of policy.rules[direction]) {
-      if (
-        direction === 'Egress' &&
-        ports !== 'any' &&
-        ports.some(
-          (port) => port.kind === 'named' && pod.namedPorts.some(({ name }) => name === port.name),
-        )
-      )
-        return true;
-      if (peers === 'any') continue;
-      for (const column of made.columns) {
-        const { family, hostNetworkLikePods } = parts.classes.columns[column] ?? {
-          family: 0,
-          hostNetworkLikePods: false,
-        };
-        const end = endOf(
-          { kind: 'pod', pod },
-          { ...(family === 0 ? {} : { family }), hostNetworkLikePods },
-          snapshot.settings,
-          parts.book,
-        );
+/** Tells of a policy whether its rules match one of the classes as a peer, or may, or read their port names. */
+function createConcern(
+  { snapshot, parts }: Reach,
+  made: readonly PeerClass[],
+  namespace: string,
+): (policy: CompiledPolicy) => boolean {
+  const portNames = new Set(
+    made.flatMap(({ pod }) => (pod?.namedPorts ?? []).map(({ name }) => name)),
+  );
+  const ends = made.flatMap(({ pod, columns }) =>
+    columns.flatMap((column) => {
+      const view = parts.classes.columns[column];
+      if (pod === undefined || view === undefined) return [];
+      const { family, hostNetworkLikePods } = view;
+      const variant = { ...(family === 0 ? {} : { family }), hostNetworkLikePods };
+      return [endOf({ kind: 'pod', pod }, variant, snapshot.settings, parts.book)];
+    }),
+  );
+  const inNamespace = new Map<string, Truth>();
+  const reaches = ({ namespaces }: PodMatcher): boolean => {
+    if ('name' in namespaces) return namespaces.name === namespace;
+    const { selector } = namespaces;
+    let truth = inNamespace.get(selector.id);
+    if (truth === undefined) {
+      truth = matchesNamespace(selector, snapshot.namespaces.get(namespace), namespace);
+      inNamespace.set(selector.id, truth);
+    }
+    return truth !== 'no';
+  };
+  return (policy) => {
+    for (const direction of ['Ingress', 'Egress'] as const)
+      for (const { peers, ports } of policy.rules[direction]) {
+        if (direction === 'Egress' && ports !== 'any')
+          for (const port of ports)
+            if (port.kind === 'named' && portNames.has(port.name)) return true;
+        if (peers === 'any') continue;
         const context = {
           snapshot,
           book: parts.book,
@@ -340,10 +381,13 @@ function concerns({ snapshot, parts }: Reach, policy: CompiledPolicy, made: Peer
           throughService: false,
           missing: ignore,
         };
-        if (peers.some((peer) => matchesPeer(peer, end, context) !== 'no')) return true;
+        for (const peer of peers) {
+          if (peer.kind === 'pods' && !reaches(peer.matcher)) continue;
+          for (const end of ends) if (matchesPeer(peer, end, context) !== 'no') return true;
+        }
       }
-    }
-  return false;
+    return false;
+  };
 }
 
 function ignore(): void {

@@ -57,7 +57,8 @@ function installNpmPackages() {
   if (done === `${lock} ${process.versions.modules}`) return;
   say('installing npm packages (npm ci) …');
   const result = quiet('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
-  if (result.status !== 0) stop('npm ci failed: see the lines above; is the npm registry reachable?');
+  if (result.status !== 0)
+    stop('npm ci failed: see the lines above; is the npm registry reachable?');
   writeFileSync(stamp, `${lock} ${process.versions.modules}`);
 }
 
@@ -121,7 +122,10 @@ installNpmPackages();
 installDebianPackages();
 build();
 // Debian keeps nft and ip in /usr/sbin, which an ordinary user's PATH lacks.
-const env = { ...process.env, PATH: `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin` };
+const env = {
+  ...process.env,
+  PATH: `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`,
+};
 switch (task) {
   case 'demo':
     process.exit(node([join(root, 'bin', 'podwall.js'), 'demo', ...rest], env));

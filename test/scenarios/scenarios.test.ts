@@ -70,7 +70,8 @@ it.each(files.map((file) => [file]))('%s', async (file) => {
       cwd: directory,
       signal: new AbortController().signal,
     });
-    if (process.env['UPDATE_SCENARIOS'] === '1') update(file, { stdout, stderr, status: `${code}\n` });
+    if (process.env['UPDATE_SCENARIOS'] === '1')
+      update(file, { stdout, stderr, status: `${code}\n` });
     // Both streams first: a wrong status alone tells nothing.
     const seen = { stdout, stderr, status: code };
     const { sections: wanted } = read(file);

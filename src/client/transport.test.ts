@@ -117,6 +117,22 @@ describe('connect', () => {
     connection.close();
   });
 
+  it('reads a replaced authority again after the server was refused', async () => {
+    const { mkdtempSync, writeFileSync, rmSync } = await import('node:fs');
+    const directory = mkdtempSync('/tmp/podwall-ca-');
+    const file = `${directory}/ca.crt`;
+    writeFileSync(file, fixture('client.crt'));
+    const api = await server({ tls: true });
+    const connection = connect(api.config({ ca: { file } }));
+    expect(await failure(connection.request('/version'))).toMatchObject({
+      name: 'ConnectionError',
+    });
+    writeFileSync(file, fixture('ca.crt'));
+    expect(await connection.request('/version')).toBeDefined();
+    rmSync(directory, { recursive: true });
+    connection.close();
+  });
+
   it('uses one socket for requests in a row, and survives the server closing it', async () => {
     const api = await server();
     const connection = connect(api.config());

@@ -102,6 +102,8 @@ export function connect(config: ClientConfig, options: ConnectOptions = {}): Con
     } catch (error) {
       // The server closed an idle keep-alive socket just as we wrote to it: not an answer to us.
       if (error instanceof StaleSocket && !signal.aborted) return await send();
+      // An authority or a client certificate may have been replaced: read the files again next time.
+      if (isTlsFault(error)) credentials.invalidate();
       throw error;
     }
   }
@@ -175,6 +177,11 @@ export function connectTo(options: ConfigOptions & ConnectOptions = {}): Connect
 }
 
 class StaleSocket extends Error {}
+
+function isTlsFault(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+  return code in tlsHints || code.startsWith('ERR_SSL') || code.startsWith('ERR_TLS');
+}
 
 function exchange(
   url: URL,
@@ -314,6 +321,7 @@ function retryAfterSeconds(response: http.IncomingMessage): number | undefined {
 // --- sockets --------------------------------------------------------------------------------------
 
 function retire(agent: http.Agent): void {
+  agent.maxFreeSockets = 0;
   for (const sockets of Object.values(agent.freeSockets)) {
     for (const socket of sockets ?? []) socket.destroy();
   }

@@ -81,10 +81,15 @@ function canonicalCidr(text: string): string {
 /** State of the table in a listing of it. Objects that podwall does not know are left out. */
 export function readTable(table: string, listing: string): TableState {
   const state = emptyTable(table);
+  const frameRules = new Map<string, number>();
   for (const block of blocksOf(listing)) {
-    if (block.kind === 'chain') readChain(state, block);
-    else readSet(state, block);
+    if (block.kind === 'chain') {
+      readChain(state, block);
+      const rules = block.lines.filter((line) => !line.startsWith('type ')).length;
+      if (!state.chains.has(block.name)) frameRules.set(block.name, rules);
+    } else readSet(state, block);
   }
+  state.frameRules = frameRules;
   return state;
 }
 

@@ -358,36 +358,28 @@ describe('backend', () => {
   });
 
   it('sweeps marks when epochs have run out, and starts again at one', async () => {
-    const listing = `table inet podwall {
-	set epoch {
-		type mark
-		elements = { 0x000000ff }
-	}
-	chain h_forward {
-	}
-}
-`;
-    const desired = program(objects(base), { markMask: 0xff });
-    const id = installed(desired).frameId as string;
     const swept: number[] = [];
     const backend = createBackend({
       options: { markMask: 0xff },
+      collectAfterMs: 0,
       sweepMarks: async (mask) => {
         swept.push(mask);
       },
       nft: async (script) =>
-        script === 'list table inet podwall\n'
-          ? {
-              code: 0,
-              stdout: listing.replace('chain h_f', `chain ${id} {\n\t}\n\tchain h_f`),
-              stderr: '',
-            }
-          : script.startsWith('list')
-            ? { code: 1, stdout: '', stderr: 'No such file or directory' }
-            : { code: 0, stdout: '', stderr: '' },
+        script.startsWith('list')
+          ? { code: 1, stdout: '', stderr: 'No such file or directory' }
+          : { code: 0, stdout: '', stderr: '' },
     });
-    // The listing lacks the pod ranges, so the first apply revokes.
-    const report = await backend.apply(desired);
+    const programs = [fromWeb, fromWebAndApp].map((spec) =>
+      program(objects(base, spec), { markMask: 0xff }),
+    );
+    let last = 0;
+    let report = await backend.apply(programs[0] as NodeProgram);
+    for (let i = 1; swept.length === 0 && i < 300; i++) {
+      last = report.epoch;
+      report = await backend.apply(programs[i % 2] as NodeProgram);
+    }
+    expect(last).toBe(255);
     expect(swept).toEqual([0xff]);
     expect(report.epoch).toBe(1);
   });

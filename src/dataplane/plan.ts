@@ -90,15 +90,16 @@ export function plan(
 ): Transaction[] {
   const frame = frameOf(desired, 1);
   const hooked = actual.filter((state) => state.hooked);
-  const base = hooked.find((state) => state.frameId === frame.id) ?? hooked[0];
+  const sound = (state: TableState): boolean =>
+    state.frameId === frame.id && !isDamaged(desired, state);
+  const base = hooked.find(sound) ?? hooked[0];
   const doomed = (keep: TableState | undefined): Transaction[] =>
     actual
       .filter((state) => state !== keep && (state.hooked || keep !== undefined))
       .map(({ table }) => ({ phase: 'collect', table, operations: [{ kind: 'delete-table' }] }));
-  if (base !== undefined && base.frameId === frame.id)
-    return [...planInPlace(desired, base), ...doomed(base)];
+  if (base !== undefined && sound(base)) return [...planInPlace(desired, base), ...doomed(base)];
 
-  // Another frame, or none: a second table beside the first. While both stand, both must agree.
+  // Another frame, a damaged one, or none: a second table beside the first. While both stand, both must agree.
   const { table } = desired.options;
   const free = base?.table === table ? `${table}_b` : table;
   const epoch = base === undefined ? firstEpoch : nextEpoch(base.epoch, desired) || 1;
@@ -110,6 +111,54 @@ export function plan(
     ...planNewTable(desired, free, epoch),
     ...doomed(undefined).filter((transaction) => transaction.table !== free),
   ];
+}
+
+/**
+ * Whether somebody changed what podwall never changes: the frame, or something named by its content.
+ * Only what was read from the kernel can tell. Members of sets and dispatch are mended in place.
+ */
+export function isDamaged(desired: NodeProgram, state: TableState): boolean {
+  if (state.frameRules === undefined) return false;
+  const { frameRules } = state;
+  const written = [...frameOf(desired, state.epoch).body, ...frameOf(desired, state.epoch).hooks];
+  for (const text of written) {
+    const name = /^ {2}chain (\w+) \{/.exec(text)?.[1];
+    if (name === undefined) continue;
+    // One line each for the head and the end, and one for the hook of a base chain.
+    const rules = text.includes('\n') ? text.split('\n').length - 2 : 0;
+    const expected = name.startsWith('h_') ? rules - 1 : rules;
+    // The pod ranges have a comparison of their own.
+    if (name in rangeChains(desired)) continue;
+    if (frameRules.get(name) !== expected) return true;
+  }
+  const wanted = rangeChains(desired);
+  if (state.ranges === rangesKey(desired))
+    for (const [name, rules] of Object.entries(wanted))
+      if (frameRules.get(name) !== rules.length) return true;
+  for (const chain of desired.chains.values()) {
+    const held = state.chains.get(chain.name);
+    if (held === undefined || held.rules !== undefined) continue;
+    if (held.ruleCount !== chain.rules.length || !sameSet(held.refs, refsOf(chain.rules)))
+      return true;
+  }
+  for (const map of desired.portMaps.values()) {
+    const held = state.portMaps.get(map.name);
+    if (held === undefined) continue;
+    if (held.entries.size !== map.entries.size) return true;
+    for (const [port, target] of map.entries) if (held.entries.get(port) !== target) return true;
+  }
+  for (const group of desired.groups.values()) {
+    const held = state.groups.get(group.name);
+    if (held !== undefined && group.kind === 'ranges' && !sameSet(held.elements, group.elements))
+      return true;
+  }
+  return false;
+}
+
+function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  if (a.size !== b.size) return false;
+  for (const item of a) if (!b.has(item)) return false;
+  return true;
 }
 
 function planNewTable(desired: NodeProgram, table: string, epoch: number): Transaction[] {

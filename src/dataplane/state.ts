@@ -10,7 +10,7 @@ export interface ChainState {
   /** Names of groups, port maps and chains that the rules use. */
   readonly refs: ReadonlySet<string>;
   readonly ruleCount: number;
-  /** Absent when the chain was read from the kernel: the name stands for the content. */
+  /** Absent when the chain was read from the kernel. */
   readonly rules?: readonly Rule[];
 }
 
@@ -34,6 +34,8 @@ export interface TableState {
   epoch: number;
   /** The pod ranges as written into the frame. */
   ranges: string;
+  /** Rules per chain of the frame, when read from the kernel. */
+  frameRules?: ReadonlyMap<string, number>;
   readonly groups: Map<string, GroupState>;
   readonly chains: Map<string, ChainState>;
   readonly portMaps: Map<string, PortMapState>;

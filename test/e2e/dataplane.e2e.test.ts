@@ -429,6 +429,65 @@ X`);
     expect(await tcp('dev1', v4('db'), 80)).toBe('timeout');
   });
 
+  describe('puts right what somebody else changed, without a moment of no enforcement', () => {
+    const objects = (): KubeObject[] =>
+      policies(
+        networkPolicy('one', {
+          podSelector: { matchLabels: { role: 'db' } },
+          ingress: [
+            {
+              from: [{ podSelector: { matchLabels: { role: 'frontend' } } }],
+              ports: [80, 82, 84, 86, 88].map((port) => ({ port })),
+            },
+          ],
+        }),
+      );
+    /** A name in the listing that matches, to tamper with. */
+    const nameOf = async (pattern: RegExp): Promise<string> => {
+      const tables = (await backends.get('node-1')?.read())?.[0]?.table ?? '';
+      const listing = await bed.sh(`ip netns exec node-1 nft list table inet ${tables}`);
+      return `${tables} ${pattern.exec(listing)?.[1]}`;
+    };
+    const tampers: readonly (readonly [string, RegExp, (name: string) => string])[] = [
+      ['a program chain flushed', /chain (i_\w+)/, (name) => `flush chain inet ${name}`],
+      ['a rule added to a program', /chain (k_\w+)/, (name) => `insert rule inet ${name} accept`],
+      ['a rule added to the frame', /chain (c_eval)/, (name) => `insert rule inet ${name} accept`],
+      ['a base chain flushed', /chain (h_forward)/, (name) => `flush chain inet ${name}`],
+      [
+        'a base chain deleted',
+        /chain (h_input)/,
+        (name) => `flush chain inet ${name}; delete chain inet ${name}`,
+      ],
+      ['a port of a map deleted', /map (p_\w+)/, (name) => `delete element inet ${name} { 80 }`],
+      ['a stranger in a set', /set (s4_\w+)/, (name) => `add element inet ${name} { 10.244.2.11 }`],
+      [
+        'a pod taken out of dispatch',
+        /map (in4)/,
+        (name) => `delete element inet ${name} { 10.244.1.10 }`,
+      ],
+    ];
+    for (const [title, pattern, tamper] of tampers)
+      it(title, async () => {
+        await enforce(objects());
+        await bed.sh(`ip netns exec node-1 nft '${tamper(await nameOf(pattern))}'`);
+        for (const backend of backends.values()) backend.forget();
+        const [report] = await enforce(objects());
+        expect(report?.transactions.length).toBeGreaterThan(0);
+        const [allowed, port, foe] = await Promise.all([
+          tcp('front', v4('db'), 80),
+          tcp('front', v4('db'), 6379, 300),
+          tcp('dev2', v4('db'), 80, 300),
+        ]);
+        expect({ allowed, port, foe }).toEqual({
+          allowed: 'open',
+          port: 'timeout',
+          foe: 'timeout',
+        });
+        for (const backend of backends.values()) backend.forget();
+        expect((await enforce(objects()))[0]?.transactions).toEqual([]);
+      });
+  });
+
   it('cleanup leaves nothing behind', async () => {
     await enforce(policies(networkPolicy('deny', { podSelector: {} })));
     for (const backend of backends.values()) await backend.cleanup();

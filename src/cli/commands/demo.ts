@@ -246,7 +246,7 @@ export const demo: CommandModule = {
       .option(
         '--step <name>',
         'play this step only (repeatable)',
-        (name: string, names: string[] = []) => [...names, name],
+        (name: string, names: string[] | undefined) => [...(names ?? []), name],
       )
       .option('--pause', 'wait for Enter between the steps')
       .option('--keep', 'leave the lab up afterwards and say how to look around')

@@ -82,7 +82,7 @@ export const diff: CommandModule = {
       .option(
         '--path <path>',
         'where manifests are in a revision (repeatable)',
-        (path: string, paths: string[] = []) => [...paths, path],
+        (path: string, paths: string[] | undefined) => [...(paths ?? []), path],
       )
       .option('-o, --output <format>', 'text, md or json', 'text')
       .addHelpText('after', help);

@@ -219,8 +219,8 @@ function policyOf(namespace: number, name: string, spec: Record<string, unknown>
 const byApp = (app: string): LabelSelector => ({ matchLabels: { app } });
 
 /**
- * Per namespace in turn: default deny, then a mix of own namespace, own app to app, other team,
- * monitoring, DNS egress, and blocks of the world.
+ * One policy to each namespace in turn: first, for most, a default deny or own-namespace-only; then a
+ * mix of app to app, other team, monitoring, DNS egress, and blocks of the world.
  */
 function defaultPolicies(
   count: number,
@@ -234,14 +234,14 @@ function defaultPolicies(
     const round = Math.floor(i / namespaces);
     const app = random.pick(apps[namespace]?.length ? (apps[namespace] as string[]) : applications);
     const name = `policy-${round}`;
-    if (round === 0)
-      return random.chance(50)
-        ? policyOf(namespace, name, {
-            podSelector: {},
-            policyTypes: ['Ingress'],
-            ingress: [{ from: [{ podSelector: {} }] }],
-          })
-        : policyOf(namespace, name, { podSelector: {}, policyTypes: ['Ingress'] });
+    const first = round === 0 ? random.below(100) : 100;
+    if (first < 35)
+      return policyOf(namespace, name, {
+        podSelector: {},
+        policyTypes: ['Ingress'],
+        ingress: [{ from: [{ podSelector: {} }] }],
+      });
+    if (first < 70) return policyOf(namespace, name, { podSelector: {}, policyTypes: ['Ingress'] });
     const ports = [{ protocol: 'TCP', port: random.pick([80, 443, 5432, 6379, 8080, 'http']) }];
     const kind = random.below(100);
     if (kind < 30)

@@ -63,6 +63,8 @@ export interface Leg {
   /** The rules that match some connection with the column, in order of evaluation. */
   occurrencesAt(column: number): readonly Occurrence[];
   exemptEffectAt(column: number, exemption: SetExemption): Effect;
+  /** Whether every column that is not listed is denied. */
+  readonly closed: boolean;
   /** Columns listed one by one, sorted. */
   readonly listed: Int32Array;
   /** Large sets: a column that is not listed is treated by which of these hold it. */
@@ -250,6 +252,7 @@ export function createLeg(
   return {
     program,
     broad,
+    closed: none >= 0 && isDenied((cells[none] as (typeof cells)[number]).effect),
     get listed() {
       return listed;
     },
@@ -284,4 +287,8 @@ export function createLeg(
       listedCells = cellIdsOfAll;
     },
   };
+}
+
+function isDenied({ allowed, unknown }: Effect): boolean {
+  return allowed === NONE && unknown === NONE;
 }

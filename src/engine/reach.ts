@@ -58,6 +58,15 @@ export interface Block extends PairResult {
   readonly destinations: readonly ReachPeer[];
 }
 
+/** Ordered pairs of pods. */
+export interface PairCounts {
+  /** Some connection is allowed. */
+  readonly open: number;
+  /** None is allowed for sure, but some may be. */
+  readonly unknown: number;
+  readonly total: number;
+}
+
 export interface ReachStatistics {
   readonly pods: number;
   readonly nodes: number;
@@ -82,6 +91,8 @@ export interface Reach {
   pairs(): IterableIterator<Pair>;
   /** The same, class by class; own-node exemptions are only in {@link pairs}. */
   blocks(): IterableIterator<Block>;
+  /** Visits all ordered pairs of different pods, class by class. */
+  count(): PairCounts;
   /** The engine room; for updateReach. */
   readonly parts: ReachParts;
 }
@@ -291,39 +302,79 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     return lists;
   };
 
+  /** Single-column pods that are no node traffic: members fare alike, and legs say whom to look at. */
+  const isPlain = ({ kind, counts, nodeTraffic, columns }: PeerClass): boolean =>
+    kind === 'pod' && counts && !nodeTraffic && columns.length === 1;
+
+  /** Sources from which anything can reach a class: all, or the ones its ingress leg lists. */
+  const sourcesFor = (to: PeerClass, others: readonly PeerClass[]): readonly PeerClass[] => {
+    const leg = isPlain(to) ? programs.legOf(to.id, 'Ingress', false) : undefined;
+    if (leg?.closed !== true) return classes.list;
+    const listed = [...leg.listed].flatMap((column) => {
+      const from = classes.list[classes.columns[column]?.class ?? -1];
+      return from !== undefined && isPlain(from) ? [from] : [];
+    });
+    return [...listed, ...others];
+  };
+
+  /** Pairs of classes with a pod in them; without an effect where single pairs may differ (S160). */
+  function* classPairs(): IterableIterator<{
+    from: PeerClass;
+    to: PeerClass;
+    effect: Effect | undefined;
+  }> {
+    const others = classes.list.filter((peerClass) => !isPlain(peerClass));
+    for (const to of classes.list) {
+      if (to.members.length === 0) continue;
+      for (const from of sourcesFor(to, others)) {
+        if (from.members.length === 0 || (from.kind !== 'pod' && to.kind !== 'pod')) continue;
+        if (from.nodeTraffic || to.nodeTraffic) {
+          yield { from, to, effect: undefined };
+          continue;
+        }
+        const effect = classPair(from, to, 'no');
+        if (effect.allowed !== NONE || effect.unknown !== NONE) yield { from, to, effect };
+      }
+    }
+  }
+
   function* blocks(): IterableIterator<Block> {
     const lists = members();
-    for (const to of classes.list)
-      for (const from of classes.list) {
-        if (from.kind !== 'pod' && to.kind !== 'pod') continue;
-        const effect = classPair(from, to, 'no');
-        if (effect.allowed === NONE && effect.unknown === NONE) continue;
-        yield {
-          sources: lists[from.id] ?? [],
-          destinations: lists[to.id] ?? [],
-          ...resultOf(effect),
-        };
-      }
+    for (const { from, to, effect } of classPairs()) {
+      const result = effect ?? classPair(from, to, 'no');
+      if (result.allowed === NONE && result.unknown === NONE) continue;
+      yield {
+        sources: lists[from.id] ?? [],
+        destinations: lists[to.id] ?? [],
+        ...resultOf(result),
+      };
+    }
   }
 
   function* pairs(): IterableIterator<Pair> {
     const lists = members();
-    for (const from of classes.list)
-      for (const to of classes.list) {
-        if (from.kind !== 'pod' && to.kind !== 'pod') continue;
-        // Between classes without node traffic all members fare alike.
-        const each = from.nodeTraffic || to.nodeTraffic;
-        const shared = each ? undefined : classPair(from, to, 'no');
-        if (shared !== undefined && shared.allowed === NONE && shared.unknown === NONE) continue;
-        for (const source of lists[from.id] ?? [])
-          for (const destination of lists[to.id] ?? []) {
-            if (isSelf(source, destination)) continue;
-            const effect = shared ?? pairEffect(source, destination);
-            if (effect.allowed === NONE && effect.unknown === NONE) continue;
-            yield { source, destination, ...resultOf(effect) };
-          }
-      }
+    for (const { from, to, effect } of classPairs())
+      for (const source of lists[from.id] ?? [])
+        for (const destination of lists[to.id] ?? []) {
+          if (isSelf(source, destination)) continue;
+          const result = effect ?? pairEffect(source, destination);
+          if (result.allowed === NONE && result.unknown === NONE) continue;
+          yield { source, destination, ...resultOf(result) };
+        }
   }
+
+  /** Visits every pair of classes; own-node exemptions stay out. */
+  const count = (): PairCounts => {
+    const counts = { open: 0, unknown: 0, total: podCount * (podCount - 1) };
+    for (const { from, to, effect } of classPairs()) {
+      if (from.kind !== 'pod' || to.kind !== 'pod') continue;
+      const { allowed, unknown } = effect ?? classPair(from, to, 'no');
+      const pairsOfBoth = from.members.length * (to.members.length - (from === to ? 1 : 0));
+      if (allowed !== NONE) counts.open += pairsOfBoth;
+      else if (unknown !== NONE) counts.unknown += pairsOfBoth;
+    }
+    return counts;
+  };
 
   return {
     snapshot,
@@ -351,6 +402,7 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     }),
     pairs,
     blocks,
+    count,
     parts,
   };
 }

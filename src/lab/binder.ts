@@ -52,7 +52,7 @@ function write(path: string, text: string): void {
   }
 }
 
-process.on('message', async (request: BindRequest) => {
+async function serve(request: BindRequest): Promise<never> {
   if (request.settings) {
     // A refused UDP probe must be answered every time, not once a second.
     write('/proc/sys/net/ipv4/icmp_ratelimit', '0');
@@ -68,4 +68,6 @@ process.on('message', async (request: BindRequest) => {
   }
   await send({ kind: 'done' });
   process.exit(0);
-});
+}
+
+process.on('message', (request: BindRequest) => void serve(request));

@@ -137,10 +137,8 @@ function execInside(
   if (argv.length === 0) return Promise.reject(new LabError('exec needs a command'));
   // A lab of a plain user is entered through its user namespace, by root as well.
   const user = inOtherUserNamespace(pid) ? ['--user', '--preserve-credentials'] : [];
-  const args = [
-    ...[`--target=${pid}`, ...user, '--mount', '--pid', `--net=/proc/${pid}/root${netns}`],
-    ...['--', 'sh', '-c', runner, 'podwall', process.cwd(), ...argv],
-  ];
+  const enter = [`--target=${pid}`, ...user, '--mount', '--pid', `--net=/proc/${pid}/root${netns}`];
+  const args = [...enter, '--', 'sh', '-c', runner, 'podwall', process.cwd(), ...argv];
   return new Promise((resolve, reject) => {
     const child = spawn('nsenter', args, {
       stdio: stdio === 'inherit' ? 'inherit' : 'pipe',

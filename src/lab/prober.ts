@@ -89,7 +89,7 @@ function udp(task: ProbeTask): Promise<Seen> {
           ? { kind: 'refused' }
           : { kind: 'failed', error: error.message },
       );
-    const ask = (): void => {
+    const question = (): void => {
       if (over) return;
       socket.send(udpQuestion, (error) => {
         if (error) fail(error);
@@ -102,14 +102,14 @@ function udp(task: ProbeTask): Promise<Seen> {
     // connect() reports its fault through the callback or the `error` event, by version of Node.
     const started = (error?: Error): void => {
       if (error) return fail(error);
-      ask();
+      question();
     };
     socket.bind(task.localAddress === undefined ? {} : { address: task.localAddress }, () =>
       socket.connect(task.port, task.address, started as () => void),
     );
     timers.push(
-      setTimeout(ask, task.timeoutMs * 0.35),
-      setTimeout(ask, task.timeoutMs * 0.7),
+      setTimeout(question, task.timeoutMs * 0.35),
+      setTimeout(question, task.timeoutMs * 0.7),
       setTimeout(() => finish({ kind: 'timeout' }), task.timeoutMs),
     );
   });

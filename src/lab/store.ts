@@ -419,7 +419,7 @@ function createDraft(entries: Map<string, Entry>, context: DraftContext): Draft 
       podCount.set(entry.pod.node.name, (podCount.get(entry.pod.node.name) ?? 1) - 1);
     }
     const { kind, metadata } = entry.object;
-    for (const [other, { object, owner }] of [...entries]) {
+    for (const [other, { object, owner }] of entries) {
       const inside = kind === 'Namespace' && object.metadata.namespace === metadata.name;
       if (inside || owner === key) remove(other);
     }
@@ -427,11 +427,11 @@ function createDraft(entries: Map<string, Entry>, context: DraftContext): Draft 
 
   /** Makes and removes pods until every workload has the ones it asks for. */
   function runControllers(): void {
-    for (const [key, { object }] of [...entries]) {
+    for (const [key, { object }] of entries) {
       if (workloadKinds[object.kind] === undefined) continue;
       const names = nodes.map((node) => node.name);
       const wanted = new Map(podsOfWorkload(object, names).map((pod) => [keyOfObject(pod), pod]));
-      for (const [other, entry] of [...entries]) {
+      for (const [other, entry] of entries) {
         const stale = entry.owner === key && !wanted.has(other);
         if (stale || (entry.owner === key && changedSpec(entry, wanted.get(other)))) remove(other);
       }
@@ -471,10 +471,8 @@ function createDraft(entries: Map<string, Entry>, context: DraftContext): Draft 
 function changedSpec(entry: Entry, wanted: Pod | undefined): boolean {
   if (wanted === undefined) return false;
   const before = JSON.parse(entry.given) as Pod;
-  return JSON.stringify([before.spec, before.metadata.labels]) !==
-    JSON.stringify([wanted.spec, wanted.metadata.labels])
-    ? true
-    : false;
+  const part = (pod: Pod): string => JSON.stringify([pod.spec, pod.metadata.labels]);
+  return part(before) !== part(wanted);
 }
 
 function actionFor(old: Entry | undefined, object: KubeObject): Change['action'] {

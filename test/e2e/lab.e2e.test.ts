@@ -111,20 +111,40 @@ function namespaceOf(pid: string | number, kind: string): string | undefined {
   }
 }
 
-/** Processes of the lab whose first process is `pid`: those in its mount or pid namespace. */
-function processesOf(namespaces: readonly (string | undefined)[]): string[] {
-  return readdirSync('/proc').filter(
-    (name) =>
-      /^\d+$/.test(name) &&
-      ['mnt', 'pid'].some((kind) => {
-        const found = namespaceOf(name, kind);
-        return found !== undefined && namespaces.includes(found);
-      }),
-  );
+/** Clock ticks since boot at which a process started; undefined when it is gone. */
+function startOf(pid: string): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Processes in these mount or pid namespaces, as `pid@start`. The kernel uses the numbers of ended
+ * namespaces again, so a process that started later than the lab's is somebody else's.
+ */
+function processesOf(namespaces: readonly (string | undefined)[], latest = Infinity): string[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    const inside = ['mnt', 'pid'].some((kind) => {
+      const found = namespaceOf(name, kind);
+      return found !== undefined && namespaces.includes(found);
+    });
+    const start = inside ? startOf(name) : undefined;
+    return start !== undefined && start <= latest ? [`${name}@${start}`] : [];
+  });
+}
+
+function latestOf(processes: readonly string[]): number {
+  return Math.max(...processes.map((text) => Number(text.split('@')[1])));
 }
 
 interface Traces {
   readonly namespaces: readonly (string | undefined)[];
+  /** Start of the youngest process seen in them. */
+  readonly latest: number;
   readonly stateDir: string;
 }
 
@@ -133,19 +153,20 @@ async function tracesOf(lab: Lab): Promise<Traces> {
   const namespaces = ['mnt', 'pid'].map((kind) => namespaceOf(pid, kind));
   expect(namespaces.every((one) => one !== undefined)).toBe(true);
   expect(namespaces).not.toContain(namespaceOf('self', 'mnt'));
-  expect(processesOf(namespaces).length).toBeGreaterThanOrEqual(2);
-  return { namespaces, stateDir };
+  const processes = processesOf(namespaces);
+  expect(processes.length).toBeGreaterThanOrEqual(2);
+  return { namespaces, latest: latestOf(processes), stateDir };
 }
 
-async function expectGone({ namespaces, stateDir }: Traces, files = true): Promise<void> {
+async function expectGone({ namespaces, latest, stateDir }: Traces, files = true): Promise<void> {
   const deadline = Date.now() + 5_000;
   while (
-    (processesOf(namespaces).length > 0 || (files && existsSync(stateDir))) &&
+    (processesOf(namespaces, latest).length > 0 || (files && existsSync(stateDir))) &&
     Date.now() < deadline
   ) {
     await sleep(20);
   }
-  expect(processesOf(namespaces)).toEqual([]);
+  expect(processesOf(namespaces, latest)).toEqual([]);
   if (files) expect(existsSync(stateDir)).toBe(false);
 }
 
@@ -404,8 +425,9 @@ async function startElsewhere(
   });
   const { pid, stateDir } = JSON.parse(line) as { pid: number; stateDir: string };
   const namespaces = ['mnt', 'pid'].map((kind) => namespaceOf(pid, kind));
-  expect(processesOf(namespaces).length).toBeGreaterThanOrEqual(2);
-  return { child, traces: { namespaces, stateDir }, line };
+  const processes = processesOf(namespaces);
+  expect(processes.length).toBeGreaterThanOrEqual(2);
+  return { child, traces: { namespaces, latest: latestOf(processes), stateDir }, line };
 }
 
 /** Runs a command as a user without any privilege; undefined with a printed reason when that cannot be. */
@@ -475,10 +497,9 @@ describe.skipIf(unavailable !== undefined || !isRoot)('a machine that forbids na
     // Inside a user namespace of its own, where the limit can be set without touching the host.
     const limited = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$0" "$@"';
     const drop = ['setpriv', '--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all'];
-    const { status, stderr } = podwall(
-      ...['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'],
-      ...['unshare', '--user', '--map-user=65534', '--keep-caps', 'sh', '-c', limited, ...drop],
-    );
+    const user = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+    const space = ['unshare', '--user', '--map-user=65534', '--keep-caps', 'sh', '-c', limited];
+    const { status, stderr } = podwall(...user, ...space, ...drop);
     expect(stderr).toContain('the lab cannot run here: this user may not make namespaces');
     expect(stderr).toContain('as root: sysctl user.max_user_namespaces=10000');
     expect(status).toBe(3);

@@ -305,11 +305,11 @@ const remove: Sub = async (io, args, options) => {
     const objects = await readObjects(io, files, namespace);
     refs.push(...objects.map(({ object }) => refOf(object)).toReversed());
   }
-  const [word, ...names] = args;
+  const [word, ...given] = args;
   if (word !== undefined) {
     const [kindWord = '', only] = word.split('/', 2);
     const kind = await kindOf(kindWord);
-    const all = only === undefined ? names : [only, ...names];
+    const all = only === undefined ? given : [only, ...given];
     if (all.length === 0) throw new CliError(`delete ${word} needs a name`, 2);
     refs.push(...all.map((name) => ({ kind, name, namespace })));
   }

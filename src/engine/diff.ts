@@ -2,13 +2,7 @@
  * What differs in reachability between two snapshots, pair by pair, and which edit caused it. Must
  * not know where the snapshots came from or how differences are shown.
  */
-import {
-  formatAddressSet,
-  intersect,
-  isEmptyAddressSet,
-  union,
-  type AddressSet,
-} from '../net/address-set.ts';
+import { intersect, isEmptyAddressSet, union, type AddressSet } from '../net/address-set.ts';
 import {
   complementConnections,
   equalConnections,
@@ -20,7 +14,7 @@ import {
   type ConnectionSet,
 } from '../net/connection-set.ts';
 import type { CompiledPolicy, PolicyRef } from '../policy/compiled.ts';
-import { groupPeers, lookupGroups, type PeerGroup } from './groups.ts';
+import { groupPeers, lookupGroups, worldId, type PeerGroup } from './groups.ts';
 import type { PairResult, Reach } from './reach.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -117,10 +111,6 @@ function match(before: Reach, after: Reach): Side[] {
     }),
   );
   return [...[...ids].map(([id, groups]) => ({ id, ...groups })), ...world];
-}
-
-function worldId(addresses: AddressSet): string {
-  return `world ${formatAddressSet(addresses)}`;
 }
 
 /** A workload that one side has to show pod by pod is shown so on both, or their names do not meet. */

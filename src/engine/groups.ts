@@ -2,7 +2,12 @@
  * Peers as a person wants to see them: the pods of a workload as one when policy cannot tell them
  * apart, nodes, and the ranges of the world. Must not know of output formats.
  */
-import { formatAddressSet } from '../net/address-set.ts';
+import {
+  allAddresses,
+  equalAddressSets,
+  formatAddressSet,
+  type AddressSet,
+} from '../net/address-set.ts';
 import type { PairResult, Reach, ReachPeer } from './reach.ts';
 import type { PodInfo } from './snapshot.ts';
 
@@ -43,11 +48,18 @@ export function groupPeers(reach: Reach, options: GroupOptions = {}): PeerGroup[
       groups.push({ id: `node/${name}`, kind: 'node', name, members: [position], first: peer });
     }
     if (peer.kind === 'world') {
-      const id = `world ${formatAddressSet(peer.addresses)}`;
+      const id = worldId(peer.addresses);
       groups.push({ id, kind: 'world', members: [position], first: peer });
     }
   }
   return groups;
+}
+
+/** `world`, or `world` with the part of it that is meant. */
+export function worldId(addresses: AddressSet): string {
+  return equalAddressSets(addresses, allAddresses)
+    ? 'world'
+    : `world ${formatAddressSet(addresses)}`;
 }
 
 function workloadId(pod: PodInfo): string {

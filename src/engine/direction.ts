@@ -148,6 +148,8 @@ function walkTier(tier: 'Admin' | 'Baseline', input: DirectionInput, state: Stat
           break;
         }
         state.missing.push(...missing, ...pending);
+        // Whether the policy selects the pod is open, but if it does, this rule decides for it.
+        if (match.truth === 'yes') break;
       }
     }
     const first = stops[0];

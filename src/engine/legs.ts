@@ -100,14 +100,18 @@ export function decideSets(
       for (let i = start; i < end; i++) {
         const { truth, occurrences } = steps[i] as Step;
         let mine = remaining;
+        /** What the policy's next rules see, if it selects the pod at all. */
+        let own = remaining;
         for (const occurrence of occurrences) {
           if (!matching.has(occurrence)) continue;
-          const hit = table.intersect(mine, occurrence.connections);
+          const hit = table.intersect(own, occurrence.connections);
           if (hit === NONE) continue;
           if (occurrence.effect === 'Accept') canAllow = table.union(canAllow, hit);
           else if (occurrence.effect === 'Deny') canDeny = table.union(canDeny, hit);
           else passed = table.union(passed, hit);
-          if (!occurrence.maybe && truth === 'yes') mine = table.subtract(mine, hit);
+          if (occurrence.maybe) continue;
+          own = table.subtract(own, hit);
+          if (truth === 'yes') mine = table.subtract(mine, hit);
         }
         after = table.intersect(after, mine);
       }

@@ -220,6 +220,19 @@ function drawPod(
   };
 }
 
+/** The pod with the namespace, labels and containers of another. */
+function replica(pod: NaiveObject, like: NaiveObject): NaiveObject {
+  const { namespace = '', labels: same = {} } = like.metadata;
+  const { containers: list, initContainers } = like.spec as Record<string, unknown>;
+  const init = initContainers === undefined ? {} : { initContainers };
+  const { initContainers: _, ...own } = pod.spec as Record<string, unknown>;
+  return {
+    ...pod,
+    metadata: { namespace, name: pod.metadata.name, labels: same },
+    spec: { ...own, containers: list, ...init },
+  };
+}
+
 // --- Address blocks -----------------------------------------------------------------------------
 
 const prefixes4 = [0, 1, 8, 16, 22, 24, 28, 29, 30, 31, 32];
@@ -499,9 +512,13 @@ function drawPolicies(
 function drawCluster(draw: Draw, options: ClusterOptions): RandomCluster {
   const nodes = drawNodes(draw, options);
   const { names, objects } = drawNamespaces(draw, options);
-  const pods = listOf(draw, 2, options.maxPods, (index) =>
-    drawPod(draw, options, index, names, nodes),
-  );
+  const pods: NaiveObject[] = [];
+  for (let left = draw.integer(2, options.maxPods); left > 0; left -= 1) {
+    const pod = drawPod(draw, options, pods.length, names, nodes);
+    // Replicas: nothing tells them apart but name, node and address.
+    const like = pods.length > 0 && chance(draw, 30) ? pick(draw, pods) : undefined;
+    pods.push(like === undefined ? pod : replica(pod, like));
+  }
   const outside = options.families === 'v4' ? outside4 : [...outside4, ...outside6];
   const podIps = pods.flatMap((pod) => {
     const status = pod.status as { podIPs?: { ip: string }[] };

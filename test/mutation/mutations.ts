@@ -30,6 +30,10 @@ const rules = 'src/engine/rules.ts';
 const direction = 'src/engine/direction.ts';
 const order = 'src/engine/policy-index.ts';
 const evaluate = 'src/engine/evaluate.ts';
+const reach = 'src/engine/reach.ts';
+const legs = 'src/engine/legs.ts';
+const classes = 'src/engine/classes.ts';
+const peerSets = 'src/engine/peer-sets.ts';
 
 function one(fault: string, items: string, file: string, find: string, replace: string): Mutation {
   return { fault, items, edits: [{ file, find, replace }] };
@@ -407,5 +411,63 @@ export const mutations: readonly Mutation[] = [
     evaluate,
     "if (egress === 'denied' || ingress === 'denied') return 'denied';",
     "if (egress === 'denied') return 'denied';\n  if (egress === 'allowed') return 'allowed';",
+  ),
+
+  // All pairs at once
+  one(
+    'all pairs: an allowed egress is enough',
+    'S148',
+    reach,
+    'const allowed = table.intersect(egress.allowed, ingress.allowed);',
+    'const { allowed } = egress;',
+  ),
+  one(
+    'all pairs: the own node is policed',
+    'S160',
+    reach,
+    "if (near === 'yes') return everything;",
+    '',
+  ),
+  one(
+    'all pairs: Pass allows',
+    'S284 S285',
+    legs,
+    'else passed = table.union(passed, hit);',
+    'else canAllow = table.union(canAllow, hit);',
+  ),
+  one(
+    'all pairs: a rule that matched does not end its tier',
+    'S279',
+    legs,
+    'own = table.subtract(own, hit);',
+    '',
+  ),
+  one(
+    'all pairs: Baseline is consulted for isolated pods',
+    'S292',
+    legs,
+    "if (isolated === 'yes') rest = NONE;",
+    '',
+  ),
+  one(
+    'all pairs: pods of one class may differ in hostNetwork',
+    'S184',
+    classes,
+    'if (pod.hostNetwork) key +=',
+    'if (pod.hostNetwork && mentions.nodes) key +=',
+  ),
+  one(
+    'all pairs: pods of one class may differ in named ports',
+    'S134',
+    classes,
+    'if (mentions.portNames.size > 0 && pod.namedPorts.length > 0) {',
+    'if (mentions.portNames.size > 9 && pod.namedPorts.length > 0) {',
+  ),
+  one(
+    'all pairs: selectors match hostNetwork pods',
+    'S184 S256',
+    peerSets,
+    'if (!nodeTraffic) return columns;',
+    'if (nodeTraffic || !nodeTraffic) return columns;',
   ),
 ];

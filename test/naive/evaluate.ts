@@ -193,12 +193,16 @@ const allowed: Possible = new Set(['allowed'] as const);
 const denied: Possible = new Set(['denied'] as const);
 const both: Possible = new Set(['allowed', 'denied'] as const);
 
-function either(a: Possible, b: Possible): Possible {
+function either<T>(a: ReadonlySet<T>, b: ReadonlySet<T>): ReadonlySet<T> {
   return new Set([...a, ...b]);
 }
 
 /** `then` if the condition holds, `otherwise` if not, both when it is not known. */
-function branch(condition: Truth, then: () => Possible, otherwise: () => Possible): Possible {
+function branch<T>(
+  condition: Truth,
+  then: () => ReadonlySet<T>,
+  otherwise: () => ReadonlySet<T>,
+): ReadonlySet<T> {
   if (condition === 'yes') return then();
   if (condition === 'no') return otherwise();
   return either(then(), otherwise());
@@ -719,6 +723,11 @@ function nodesMatch(world: World, selector: Selector, other: End): Truth {
   return truth(selected.some((node) => node.metadata.name === name));
 }
 
+/** What a rule or policy may do; `miss`: it leaves the connection to those behind it. */
+type Decision = ReadonlySet<'allowed' | 'denied' | 'miss'>;
+
+const miss: Decision = new Set(['miss'] as const);
+
 /**
  * One tier (S277–S280, S282, S284–S288): the first rule that matches decides; `next` is what
  * follows Pass or no match.
@@ -734,24 +743,38 @@ function clusterTier(
 ): Possible {
   const policies = world.objects.filter((policy) => tierOf(policy) === tier);
   const after = next();
-  const walk = (order: readonly NaiveObject[]): Possible => {
-    const steps = order.flatMap((policy) => {
-      const spec = clusterSpec(policy);
-      const rules = (direction === 'Ingress' ? spec.ingress : spec.egress) ?? [];
-      return rules.map((rule) => ({ rule, subject: spec.subject }));
-    });
-    // From the last rule to the first: `rest` is what follows when a rule does not decide.
-    return steps.reduceRight(
-      (rest, step) =>
-        branch(
-          clusterSelects(world, step.subject, subject),
-          () => ruleDecides(world, step.rule, direction, other, target, after, rest),
-          () => rest,
-        ),
-      after,
+  // From the last group to the first: `rest` is what follows when a group does not decide.
+  return groupsByOrder(world, policies).reduceRight((rest, group) => {
+    const decisions = group.map((policy) =>
+      policyDecides(world, policy, direction, subject, other, target, after),
     );
-  };
-  return orders(world, policies).map(walk).reduce(either);
+    // S289: any policy of the group may be the one that is applied.
+    const decided = new Set([...decisions.reduce(either)].filter((one) => one !== 'miss'));
+    return decisions.every((decision) => decision.has('miss')) ? either(decided, rest) : decided;
+  }, after);
+}
+
+/** The first rule of a policy that matches (S278, S279). */
+function policyDecides(
+  world: World,
+  policy: NaiveObject,
+  direction: Direction,
+  subject: End,
+  other: End,
+  target: Target,
+  after: Possible,
+): Decision {
+  const spec = clusterSpec(policy);
+  const rules = (direction === 'Ingress' ? spec.ingress : spec.egress) ?? [];
+  return branch(
+    clusterSelects(world, spec.subject, subject),
+    () =>
+      rules.reduceRight(
+        (rest, rule) => ruleDecides(world, rule, direction, other, target, after, rest),
+        miss,
+      ),
+    () => miss,
+  );
 }
 
 /** What one rule does: decides if it matches (`after` is what follows Pass), else leaves it to the `rest`. */
@@ -762,8 +785,8 @@ function ruleDecides(
   other: End,
   target: Target,
   after: Possible,
-  rest: Possible,
-): Possible {
+  rest: Decision,
+): Decision {
   const peers = (direction === 'Ingress' ? rule.from : rule.to) ?? [];
   const accepts = rule.action === 'Accept' || rule.action === 'Allow';
   // S266, S267: the rule fails closed. Accept matches nothing, Deny and Pass deny everything.
@@ -772,7 +795,7 @@ function ruleDecides(
     some(...peers.map((peer) => clusterPeerMatches(world, peer, other))),
     truth(clusterPortsMatch(rule, target)),
   );
-  const effect = accepts ? allowed : rule.action === 'Deny' ? denied : after;
+  const effect: Decision = accepts ? allowed : rule.action === 'Deny' ? denied : after;
   return branch(
     match,
     () => effect,
@@ -781,11 +804,11 @@ function ruleDecides(
 }
 
 /**
- * S277: lower number first. S289: equal numbers may apply in any order, unless the setting says
- * that names decide. BaselineAdminNetworkPolicy has no priority (S340); how it stands to Baseline
+ * S277: lower number first. S289: equal numbers are one group, unless the setting says that names
+ * decide. BaselineAdminNetworkPolicy has no priority (S340); how it stands to Baseline
  * ClusterNetworkPolicies is written nowhere, and podwall takes it as 0.
  */
-function orders(world: World, policies: readonly NaiveObject[]): NaiveObject[][] {
+function groupsByOrder(world: World, policies: readonly NaiveObject[]): NaiveObject[][] {
   const priority = (policy: NaiveObject): number => clusterSpec(policy).priority ?? 0;
   const sorted = policies.toSorted(
     (a, b) =>
@@ -793,28 +816,17 @@ function orders(world: World, policies: readonly NaiveObject[]): NaiveObject[][]
       compareText(a.metadata.name, b.metadata.name) ||
       compareText(a.kind, b.kind),
   );
-  if (world.settings.equalPriority === 'name') return [sorted];
+  if (world.settings.equalPriority === 'name') return sorted.map((policy) => [policy]);
   const groups = new Map<number, NaiveObject[]>();
   for (const policy of sorted) {
     groups.set(priority(policy), [...(groups.get(priority(policy)) ?? []), policy]);
   }
-  let result: NaiveObject[][] = [[]];
-  for (const group of groups.values()) {
-    result = result.flatMap((head) => permutations(group).map((tail) => [...head, ...tail]));
-  }
-  return result;
+  return [...groups.values()];
 }
 
 function compareText(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
-}
-
-function permutations<T>(items: readonly T[]): T[][] {
-  if (items.length <= 1) return [[...items]];
-  return items.flatMap((item, index) =>
-    permutations(items.filter((_, other) => other !== index)).map((rest) => [item, ...rest]),
-  );
 }
 
 // --- Deciding a direction and a connection ------------------------------------------------------

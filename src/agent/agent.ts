@@ -82,6 +82,14 @@ export interface AgentStatus {
   }[];
 }
 
+/** What status tells of the last round. */
+interface Applied {
+  readonly at: string;
+  readonly epoch: number;
+  readonly program: NonNullable<AgentStatus['program']>;
+  readonly closedBy: readonly string[];
+}
+
 /** Without these nothing can be decided: a cluster without its pods or policies would look open. */
 const required = new Set(['Pod', 'Namespace', 'NetworkPolicy', 'Node']);
 
@@ -101,7 +109,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   let synced = false;
   let ready = false;
   let lastKnown: readonly KubeObject[] | undefined;
-  let lastRound: Round | undefined;
+  let applied: Applied | undefined;
   let lastError: string | undefined;
   let driftRepairs = 0;
   const metrics = createMetrics(options.version, node, () => cluster?.status() ?? []);
@@ -137,58 +145,75 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   // --- rounds -------------------------------------------------------------------------------------
 
   const reported = new Set<string>();
-  function reportFaults(round: Round): void {
+  function reportFaults(built: NonNullable<Round['built']>, warnings: readonly string[]): void {
     const current = new Set<string>();
     const tell = (text: string, fields: object): void => {
       current.add(text);
       if (!reported.has(text)) log.warn(fields, text);
     };
-    for (const one of round.diagnostics) {
+    for (const one of built.diagnostics) {
       if (one.severity === 'error')
         tell(`${one.object ?? ''} ${one.fieldPath ?? ''}: ${one.message}`, { code: one.code });
     }
-    for (const ref of round.quarantined)
+    for (const ref of built.quarantined)
       tell(`${ref.key}: nft refuses it; the pods it could select are closed`, { policy: ref.key });
-    for (const text of round.program.warnings) tell(text, {});
+    for (const text of warnings) tell(text, {});
     // Only news is worth a line; what went away may be news again.
     reported.clear();
     for (const text of current) reported.add(text);
   }
 
   function onRound(round: Round): void {
-    lastRound = round;
+    const { built, report, program } = round;
     lastError = undefined;
     metrics.round(round);
-    const changed = round.report.transactions.length > 0;
-    const looked = round.reasons.includes('audit') || round.reasons.includes('drift');
-    const only = round.reasons.every((reason) => reason === 'audit' || reason === 'drift');
-    if (changed && looked && only) {
+    // Snapshots are large: only what status needs is kept.
+    applied = {
+      at: new Date(round.finished).toISOString(),
+      epoch: report.epoch,
+      program: {
+        localAddresses: program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
+        sets: program.groups.size,
+        elements: [...program.groups.values()].reduce((sum, group) => sum + group.elements.size, 0),
+        chains: program.chains.size,
+        policies: built?.snapshot.policies.length ?? applied?.program.policies ?? 0,
+        warnings: program.warnings,
+      },
+      closedBy:
+        built === undefined
+          ? (applied?.closedBy ?? [])
+          : [...built.snapshot.completeness.invalidPolicies, ...built.quarantined].map(
+              (ref) => ref.key,
+            ),
+    };
+    if (round.repaired) {
       driftRepairs += 1;
       metrics.drift();
       log.warn(
-        { transactions: round.report.transactions, reasons: round.reasons },
+        { transactions: report.transactions, reasons: round.reasons },
         'somebody changed our table; repaired',
       );
-    } else if (changed) {
+    } else if (report.transactions.length > 0) {
       log.info(
         {
           reasons: round.reasons,
           sinceEventMs: round.finished - round.since,
           buildMs: round.buildMs,
           applyMs: round.applyMs,
-          transactions: round.report.transactions.map(
+          transactions: report.transactions.map(
             ({ phase, operations }) => `${phase}:${operations}`,
           ),
         },
         'applied',
       );
     }
-    reportFaults(round);
+    if (built === undefined) return;
+    reportFaults(built, program.warnings);
     if (synced && !ready) {
       ready = true;
       metrics.ready(true);
       log.info(
-        { objects: round.snapshot.completeness.objects, changed },
+        { objects: built.snapshot.completeness.objects, changed: report.transactions.length > 0 },
         'the kernel is equal to the cluster',
       );
     }
@@ -267,40 +292,18 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   // --- doors --------------------------------------------------------------------------------------
 
   function status(): AgentStatus {
-    const program = lastRound?.program;
     return {
       node,
       version: options.version,
       server: options.connection.description,
       startedAt,
       ready,
-      source: synced ? 'cluster' : lastRound === undefined ? 'nothing yet' : 'state file',
-      ...(lastRound === undefined
+      source: synced ? 'cluster' : applied === undefined ? 'nothing yet' : 'state file',
+      ...(applied === undefined
         ? {}
-        : {
-            lastApplied: new Date(lastRound.finished).toISOString(),
-            epoch: lastRound.report.epoch,
-          }),
+        : { lastApplied: applied.at, epoch: applied.epoch, program: applied.program }),
       ...(lastError === undefined ? {} : { lastError }),
-      ...(program === undefined || lastRound === undefined
-        ? {}
-        : {
-            program: {
-              localAddresses: program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
-              sets: program.groups.size,
-              elements: [...program.groups.values()].reduce(
-                (sum, group) => sum + group.elements.size,
-                0,
-              ),
-              chains: program.chains.size,
-              policies: lastRound.snapshot.policies.length,
-              warnings: program.warnings,
-            },
-          }),
-      closedBy: [
-        ...(lastRound?.snapshot.completeness.invalidPolicies ?? []),
-        ...(lastRound?.quarantined ?? []),
-      ].map((ref) => ref.key),
+      closedBy: applied?.closedBy ?? [],
       driftRepairs,
       resources: (cluster?.status() ?? []).map((one) => ({
         resource: resourceName(one.resource),

@@ -21,6 +21,8 @@ interface Bench {
   /** Programs that hold this text are refused. */
   refuse: string | undefined;
   hold: Promise<void> | undefined;
+  /** Takes the kernel's rules away. */
+  wreck(): Promise<void>;
 }
 
 function bench(options: Partial<LoopOptions> = {}): Bench {
@@ -49,6 +51,7 @@ function bench(options: Partial<LoopOptions> = {}): Bench {
     objects: clusterObjects(),
     refuse: undefined,
     hold: undefined,
+    wreck: () => memory.cleanup(),
     loop: createLoop({
       node: 'node-1',
       objects: () => self.objects,
@@ -101,6 +104,27 @@ describe('createLoop', () => {
     expect(calls).toEqual(['forget', 'apply']);
   });
 
+  it('an audit compares with the last program, so that a change under way is not taken for drift', async () => {
+    const self = bench();
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.objects?.push(bad);
+    self.loop.trigger('audit');
+    await self.loop.idle();
+    expect(self.rounds.at(-1)).toMatchObject({
+      reasons: ['audit'],
+      repaired: false,
+      report: { transactions: [] },
+    });
+    self.loop.trigger('changes');
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.report.transactions.length).toBeGreaterThan(0);
+    await self.wreck();
+    self.loop.trigger('drift');
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.repaired).toBe(true);
+  });
+
   it('does nothing while too little is known', async () => {
     const self = bench();
     self.objects = undefined;
@@ -118,7 +142,7 @@ describe('createLoop', () => {
     self.refuse = undefined;
     await self.loop.idle();
     expect(self.rounds).toHaveLength(1);
-    expect(self.rounds[0]).toMatchObject({ since: 42, quarantined: [] });
+    expect(self.rounds[0]).toMatchObject({ since: 42, built: { quarantined: [] } });
     expect(self.rounds[0]?.reasons).toEqual(expect.arrayContaining(['changes', 'retry']));
   });
 
@@ -134,18 +158,18 @@ describe('createLoop', () => {
     await self.loop.idle();
     const [round] = self.rounds;
     expect(self.failures).toEqual([]);
-    expect(round?.quarantined.map((ref) => ref.name)).toEqual(['bad']);
+    expect(round?.built?.quarantined.map((ref) => ref.name)).toEqual(['bad']);
     const dispatch = round?.program.dispatch.Ingress[4];
     expect(dispatch?.get('10.244.1.12')).toBe('d_in');
     expect(dispatch?.get('10.244.1.10')).not.toBe('d_in');
     // An audit keeps it aside; a change of objects gives it another chance.
     self.loop.trigger('audit');
     await self.loop.idle();
-    expect(self.rounds.at(-1)?.quarantined).toHaveLength(1);
+    expect(self.rounds.at(-1)?.built).toBeUndefined();
     self.refuse = undefined;
     self.loop.trigger('changes');
     await self.loop.idle();
-    expect(self.rounds.at(-1)?.quarantined).toEqual([]);
+    expect(self.rounds.at(-1)?.built?.quarantined).toEqual([]);
   });
 
   it('stops between tries', async () => {

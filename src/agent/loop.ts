@@ -25,11 +25,16 @@ export interface Round {
   readonly applyMs: number;
   readonly report: ApplyReport;
   readonly program: NodeProgram;
-  readonly snapshot: Snapshot;
-  /** Faults of objects, and what could not be programmed. */
-  readonly diagnostics: readonly Diagnostic[];
-  /** Policies that nft refuses: the pods they could select are closed. */
-  readonly quarantined: readonly PolicyRef[];
+  /** What the program was made from; absent when only the kernel was compared with the last program. */
+  readonly built?: {
+    readonly snapshot: Snapshot;
+    /** Faults of objects. */
+    readonly diagnostics: readonly Diagnostic[];
+    /** Policies that nft refuses: the pods they could select are closed. */
+    readonly quarantined: readonly PolicyRef[];
+  };
+  /** The kernel was not what we had written, and is again. */
+  readonly repaired: boolean;
 }
 
 export interface LoopOptions {
@@ -75,10 +80,15 @@ export function createLoop(options: LoopOptions): Loop {
   let waiting: (() => void)[] = [];
   /** By policy key; empty unless nft refused something. */
   let quarantine = new Map<string, PolicyRef>();
+  /** What the kernel should hold by now. */
+  let last: NodeProgram | undefined;
   // Stores keep the object itself as long as it does not change.
   const cache = createBuildCache();
 
   async function round(asked: readonly Reason[], began: number): Promise<void> {
+    if (last !== undefined && asked.every((reason) => reason === 'audit' || reason === 'drift')) {
+      return recheck(asked, began, last);
+    }
     const started = clock.now();
     const objects = options.objects();
     if (objects === undefined) return;
@@ -105,6 +115,7 @@ export function createLoop(options: LoopOptions): Loop {
       program = compile(setAside(snapshot, quarantine));
       report = await options.backend.apply(program);
     }
+    last = program;
     const finished = clock.now();
     options.onRound?.({
       reasons: asked,
@@ -114,9 +125,33 @@ export function createLoop(options: LoopOptions): Loop {
       applyMs: finished - built,
       report,
       program,
-      snapshot,
-      diagnostics,
-      quarantined: [...quarantine.values()],
+      built: { snapshot, diagnostics, quarantined: [...quarantine.values()] },
+      repaired: false,
+    });
+  }
+
+  /**
+   * Reads the kernel and writes the last program again. Objects that changed meanwhile have a round
+   * of their own, so whatever is to do here was done to our table by somebody else.
+   */
+  async function recheck(
+    asked: readonly Reason[],
+    began: number,
+    program: NodeProgram,
+  ): Promise<void> {
+    const started = clock.now();
+    options.backend.forget();
+    const report = await options.backend.apply(program);
+    const finished = clock.now();
+    options.onRound?.({
+      reasons: asked,
+      since: began,
+      finished,
+      buildMs: 0,
+      applyMs: finished - started,
+      report,
+      program,
+      repaired: report.transactions.length > 0,
     });
   }
 

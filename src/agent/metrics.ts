@@ -129,7 +129,7 @@ export function createMetrics(
     },
     round(round) {
       if (round.reasons.includes('changes')) latency.observe((round.finished - round.since) / 1000);
-      building.observe(round.buildMs / 1000);
+      if (round.built !== undefined) building.observe(round.buildMs / 1000);
       rounds.inc({ changed: String(round.report.transactions.length > 0) });
       for (const { phase } of round.report.transactions) transactions.inc({ phase });
       const { program } = round;
@@ -142,7 +142,10 @@ export function createMetrics(
         { part: 'local_addresses' },
         program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
       );
-      invalid.set(round.snapshot.completeness.invalidPolicies.length + round.quarantined.length);
+      if (round.built !== undefined) {
+        const { snapshot, quarantined } = round.built;
+        invalid.set(snapshot.completeness.invalidPolicies.length + quarantined.length);
+      }
       last.set(round.finished / 1000);
     },
     failure: () => failures.inc(),

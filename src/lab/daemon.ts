@@ -3,7 +3,7 @@
  * network, keeps the objects, serves every listener and runs probes. When it ends the kernel removes
  * everything. Must not be imported; `start.ts` runs it.
  */
-import { rmdirSync, rmSync } from 'node:fs';
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ExecError, run } from '../system/exec.ts';
 import { completeLabConfig, planNodes } from './config.ts';
@@ -59,6 +59,8 @@ const probesPerSource = 200;
 const probersAtOnce = Math.max(8, busyLimit() * 2);
 /** A prober ends by itself; this is for a machine that stands still. */
 const proberTimeoutMs = 600_000;
+
+const socketCheckMs = 5_000;
 
 let stopping = false;
 /** The socket is ours; another lab's must stay. */
@@ -299,6 +301,11 @@ async function main(): Promise<void> {
     );
     await serveControl(controlPath(order.stateDir), guarded);
     listening = true;
+    const { stateDir } = order;
+    // Who lost its socket (a cleaner of /tmp, a removed directory) can never be told to end.
+    setInterval(() => {
+      if (!existsSync(controlPath(stateDir))) stop(order, 1);
+    }, socketCheckMs).unref();
     await checkNft();
     await lab.boot();
     ready = true;

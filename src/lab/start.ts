@@ -130,6 +130,8 @@ export async function startLab(
   const child = spawnDaemon(stateDir);
   try {
     await becomeReady(child, { config: complete, stateDir, lifetime }, options);
+    if (!(await answers(stateDir)))
+      throw new LabError('the lab runs, but its socket cannot be reached');
   } catch (error) {
     child.kill('SIGKILL');
     // Two that start at once share the directory; the one that lost must not take the other's socket.

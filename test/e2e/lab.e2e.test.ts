@@ -378,6 +378,14 @@ describe.skipIf(unavailable !== undefined)('ends of a lab', () => {
     await expectGone(traces);
   });
 
+  it('a lab whose socket was removed, so that nobody can end it, ends by itself', async () => {
+    const lab = await startLab({ outside: [] }, { lifetime: 'parent' });
+    const traces = await tracesOf(lab);
+    rmSync(join(traces.stateDir, 'control.sock'));
+    await sleep(5_000);
+    await expectGone(traces);
+  });
+
   it('takes everything back when aborted while it starts', async () => {
     const abort = new AbortController();
     const labs = (): string[] =>

@@ -516,13 +516,14 @@ describe.skipIf(unavailable !== undefined || !isRoot)('a machine that forbids na
 
 describe.skipIf(unavailable !== undefined)('the commands', () => {
   // Under /run where that can be written: there the lab must bind its directory back.
-  const runtime = mkdtempSync(
-    join(isRoot && existsSync('/run') ? '/run' : tmpdir(), 'podwall-test-'),
-  );
+  let runtime = '';
+  let manifests = '';
   const previous = process.env['XDG_RUNTIME_DIR'];
-  const manifests = join(runtime, 'manifests.yaml');
 
   beforeAll(() => {
+    const base = isRoot && existsSync('/run') ? '/run' : tmpdir();
+    runtime = mkdtempSync(join(base, 'podwall-test-'));
+    manifests = join(runtime, 'manifests.yaml');
     process.env['XDG_RUNTIME_DIR'] = runtime;
   });
   afterAll(async () => {

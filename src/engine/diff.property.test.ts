@@ -131,6 +131,8 @@ it('tells opened, closed, widened and narrowed apart, with the edit', () => {
   ]);
   expect(kinds([...base, closing], [...base, admitting])).toEqual([
     'opened shop/Deployment/b → shop/Deployment/a changed',
+    // c has no address yet: whether the ipBlock admits it is not known.
+    'undecided shop/Deployment/c → shop/Deployment/a changed',
     'opened world 10.0.0.0/8 → shop/Deployment/a changed',
   ]);
   expect(kinds(base, [...base, admitting])).toContain(

@@ -91,7 +91,7 @@ it(`names exactly the pairs and ports whose verdict changes (seeds from ${start}
     }
   }
   expect(points).toBeGreaterThan(rounds * 20);
-  expect(changed).toBeGreaterThan(0);
+  expect(changed).toBeGreaterThan(rounds / 10);
 });
 
 const workloads = ['a', 'b', 'c'].map((name): KubeObject => ({
@@ -135,10 +135,14 @@ it('tells opened, closed, widened and narrowed apart, with the edit', () => {
     'undecided shop/Deployment/c → shop/Deployment/a changed',
     'opened world 10.0.0.0/8 → shop/Deployment/a changed',
   ]);
-  expect(kinds(base, [...base, admitting])).toContain(
+  const onePort = policy({
+    podSelector: { matchLabels: { app: 'a' } },
+    ingress: [{ from: [{ podSelector: { matchLabels: { app: 'b' } } }], ports: [{ port: 80 }] }],
+  });
+  expect(kinds(base, [...base, onePort])).toContain(
     'narrowed shop/Deployment/b → shop/Deployment/a added',
   );
-  expect(kinds([...base, admitting], base)).toContain(
+  expect(kinds([...base, onePort], base)).toContain(
     'widened shop/Deployment/b → shop/Deployment/a removed',
   );
 });

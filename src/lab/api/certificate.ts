@@ -15,8 +15,9 @@ export interface Certificate {
 
 const run = promisify(execFile);
 
-/** Error: when openssl is missing or fails, its message. */
-export async function createCertificate(): Promise<Certificate> {
+/** For loopback and the addresses `hosts`. Error: when openssl is missing or fails, its message. */
+export async function createCertificate(hosts: readonly string[] = []): Promise<Certificate> {
+  const names = hosts.map((host) => `,IP:${host.replace(/^\[|\]$/g, '')}`).join('');
   const folder = await mkdtemp(join(tmpdir(), 'podwall-tls-'));
   try {
     const cert = join(folder, 'cert.pem');
@@ -31,7 +32,7 @@ export async function createCertificate(): Promise<Certificate> {
       '-out',
       cert,
       '-addext',
-      'subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc',
+      `subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc${names}`,
     ]);
     return { cert: await readFile(cert, 'utf8'), key: await readFile(key, 'utf8') };
   } finally {

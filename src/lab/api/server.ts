@@ -30,6 +30,10 @@ export interface ServerOptions {
   readonly runtime: PodRuntime;
   /** Port on loopback; 0: any. */
   readonly port?: number;
+  /** Do not listen: connections made to this address come through `accept`. */
+  readonly address?: { readonly host: string; readonly port: number };
+  /** Names and addresses by which clients may call the server, besides loopback. */
+  readonly hosts?: readonly string[];
   readonly certificate?: Certificate;
   /** The first token; made at random when absent. Its user is `podwall-admin`. */
   readonly token?: string;
@@ -56,6 +60,8 @@ export interface ApiServer {
   addToken(user: User, token?: string): string;
   /** After this the token gets 401. */
   revokeToken(token: string): void;
+  /** Serves a connection that somebody else accepted. */
+  accept(socket: Socket): void;
   /** Cuts every connection at once, refuses new ones for a while, then listens again. */
   restart(downMs: number): Promise<void>;
   close(): Promise<void>;
@@ -80,8 +86,9 @@ const hostOf = (text: string): string => {
 };
 
 /** A page of a browser must not reach the lab through a name it rebinds, nor from another origin. */
-function isLocal(request: IncomingMessage): boolean {
-  if (!loopback.has(hostOf(request.headers.host ?? ''))) return false;
+function isLocal(request: IncomingMessage, hosts: readonly string[]): boolean {
+  const host = hostOf(request.headers.host ?? '');
+  if (!loopback.has(host) && !hosts.includes(host)) return false;
   const { origin } = request.headers;
   if (origin === undefined) return true;
   try {
@@ -130,7 +137,7 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
   };
 
   const understand = (request: IncomingMessage): ApiRequest => {
-    if (!isLocal(request))
+    if (!isLocal(request, options.hosts ?? []))
       throw new ApiError(403, 'Forbidden', 'the lab answers only to loopback hosts and origins');
     const url = new URL(request.url ?? '/', 'https://localhost');
     const open = ['/healthz', '/livez', '/readyz', '/version'].includes(url.pathname);
@@ -227,11 +234,15 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
     for (const socket of sockets) socket.destroy();
     await closed;
   };
-  await listen(options.port ?? 0);
-  const { port } = server.address() as AddressInfo;
+  let refusing = false;
+  if (options.address === undefined) await listen(options.port ?? 0);
+  const { host, port } = options.address ?? {
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+  };
 
   return {
-    url: `https://127.0.0.1:${port}`,
+    url: `https://${host}:${port}`,
     token,
     certificate,
     faults: state.faults,
@@ -245,10 +256,16 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
     revokeToken(gone) {
       users.delete(gone);
     },
+    accept(socket) {
+      if (refusing) socket.destroy();
+      else server.emit('connection', socket);
+    },
     async restart(downMs) {
+      refusing = true;
       await stop();
       await new Promise((resolve) => setTimeout(resolve, downMs));
-      await listen(port);
+      refusing = false;
+      if (options.address === undefined) await listen(port);
     },
     close: stop,
   };

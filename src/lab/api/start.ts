@@ -35,6 +35,9 @@ export interface LabApiOptions {
   readonly runtime: PodRuntime;
   readonly nodes?: readonly LabNode[];
   readonly port?: number;
+  /** As in `ServerOptions`: somebody else listens and hands connections over. */
+  readonly address?: { readonly host: string; readonly port: number };
+  readonly hosts?: readonly string[];
   readonly token?: string;
   /** Keeps the objects in this file across restarts. */
   readonly stateFile?: string;
@@ -74,7 +77,7 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     now,
     random: seededRandom(seed),
   });
-  const certificate = await createCertificate();
+  const certificate = await createCertificate(options.hosts);
   const keeper = options.stateFile === undefined ? undefined : keepState(store, options.stateFile);
   for (const node of options.nodes ?? defaultNodes) putNode(writer, node);
   const controllers = [
@@ -90,6 +93,8 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     certificate,
     faults: createFaults(seed),
     ...(options.port === undefined ? {} : { port: options.port }),
+    ...(options.address === undefined ? {} : { address: options.address }),
+    ...(options.hosts === undefined ? {} : { hosts: options.hosts }),
     ...(options.token === undefined ? {} : { token: options.token }),
     ...(options.bookmarkEvery === undefined ? {} : { bookmarkEvery: options.bookmarkEvery }),
   });

@@ -16,13 +16,7 @@ import {
 } from '../net/address-set.ts';
 import type { AddressSet } from '../net/address-set.ts';
 import { formatCidr, parseCidr } from '../net/cidr.ts';
-import {
-  allConnections,
-  connectionsOf,
-  hasConnection,
-  noConnections,
-  protocols,
-} from '../net/connection-set.ts';
+import { allConnections, connectionsOf, noConnections, protocols } from '../net/connection-set.ts';
 import type { ConnectionSet, Protocol } from '../net/connection-set.ts';
 import { matches } from '../k8s/selector.ts';
 import type { Selector } from '../k8s/selector.ts';
@@ -289,7 +283,9 @@ function createSubjectIndex(snapshot: Snapshot): (pod: PodInfo) => readonly Comp
     if (list === undefined) byNamespace.set(namespaces.name, [policy]);
     else list.push(policy);
   }
-  return (pod) => {
+  // Pods of one workload have the same labels, and so the same policies.
+  const known = new Map<string, readonly CompiledPolicy[]>();
+  const select = (pod: PodInfo): readonly CompiledPolicy[] => {
     const found = (byNamespace.get(pod.namespace) ?? []).filter((policy) =>
       matches(policy.subject.pods, pod.labels),
     );
@@ -300,6 +296,15 @@ function createSubjectIndex(snapshot: Snapshot): (pod: PodInfo) => readonly Comp
         found.push(policy);
     }
     return found;
+  };
+  return (pod) => {
+    const key = JSON.stringify([
+      pod.namespace,
+      Object.entries(pod.labels).sort(([a], [b]) => compareText(a, b)),
+    ]);
+    let policies = known.get(key);
+    if (policies === undefined) known.set(key, (policies = select(pod)));
+    return policies;
   };
 }
 
@@ -511,12 +516,21 @@ function portPieces(
     }
   }
   const sorted = [...starts].sort((a, b) => a - b);
+  const at = new Map(sorted.map((from, index) => [from, index]));
+  const applying: number[][] = sorted.map(() => []);
+  for (const [index, { connections }] of entries.entries()) {
+    const list = connections[protocol];
+    for (let i = 0; i < list.length; i += 2) {
+      const to = list[i + 1] as number;
+      // Every interval begins at a start, so it covers whole pieces.
+      for (let piece = at.get(list[i] as number) as number; (sorted[piece] ?? 65536) <= to; piece++)
+        (applying[piece] as number[]).push(index);
+    }
+  }
   const pieces: Piece[] = [];
   for (const [index, from] of sorted.entries()) {
     const to = (sorted[index + 1] ?? 65536) - 1;
-    const target = classOf(
-      indicesOf(entries, (entry) => hasConnection(entry.connections, protocol, from)),
-    );
+    const target = classOf(applying[index] as number[]);
     const last = pieces.at(-1);
     if (last?.target === target) pieces[pieces.length - 1] = { ...last, to };
     else pieces.push({ from, to, target });
@@ -696,15 +710,19 @@ function createObjects(cluster: Cluster): Objects {
   const groups = new Map<string, AddressGroup>();
   const chains = new Map<string, Chain>();
   const portMaps = new Map<string, PortMap>();
-  /** Group key → its addresses. */
-  const members = new Map<string, readonly Address[]>();
+  /** Group key → its addresses as text. Groups share pods, so each address is written once. */
+  const members = new Map<string, Readonly<Record<Family, readonly string[]>>>();
 
   const define = (
     key: string,
     about: string,
     find: () => readonly Address[],
   ): Peer & { kind: 'group' } => {
-    if (!members.has(key)) members.set(key, find());
+    if (!members.has(key)) {
+      const texts: Record<Family, string[]> = { 4: [], 6: [] };
+      for (const address of find()) texts[address.family].push(formatAddress(address));
+      members.set(key, texts);
+    }
     return { kind: 'group', key, about };
   };
   const addressesOf = (pods: Iterable<PodInfo>): Address[] =>
@@ -777,18 +795,20 @@ function createObjects(cluster: Cluster): Objects {
         }));
     },
     group: (list, family, frozen) => {
-      const elements = new Set<string>();
-      for (const [key] of list)
-        for (const address of members.get(key) ?? [])
-          if (address.family === family) elements.add(formatAddress(address));
-      const content = frozen ? [[...elements].sort().join(',')] : list.map(([key]) => key);
+      const collect = (): Set<string> => {
+        const elements = new Set<string>();
+        for (const [key] of list)
+          for (const text of members.get(key)?.[family] ?? []) elements.add(text);
+        return elements;
+      };
+      const content = frozen ? [[...collect()].sort().join(',')] : list.map(([key]) => key);
       const name = nameOf(`${frozen ? 'f' : 's'}${family}`, ...content);
       if (!groups.has(name))
         groups.set(name, {
           name,
           family,
           kind: 'members',
-          elements,
+          elements: collect(),
           about: list.map(([, about]) => about).join(' or '),
         });
       return name;

@@ -51,10 +51,10 @@ export interface BuildOptions {
 /** What follows from one object alone, remembered by the object's identity. */
 export interface BuildCache {
   readonly policies: WeakMap<KubeObject, ReturnType<typeof checkPolicy>>;
-  readonly specs: WeakMap<KubeObject, PodSpecFacts>;
   /** Pods whose facts follow from themselves alone. */
   readonly pods: WeakMap<KubeObject, PodInfo>;
-  readonly addresses: WeakMap<KubeObject, Address[]>;
+  /** Ports by the list of containers, which stores share between equal pods. */
+  readonly ports: WeakMap<object, Pick<PodSpecFacts, 'namedPorts' | 'declaredPorts'>>;
 }
 
 /**
@@ -62,25 +62,18 @@ export interface BuildCache {
  * be changed in place, and every build with one cache must have the same `strictCidr`.
  */
 export function createBuildCache(): BuildCache {
-  return {
-    policies: new WeakMap(),
-    specs: new WeakMap(),
-    pods: new WeakMap(),
-    addresses: new WeakMap(),
-  };
+  return { policies: new WeakMap(), pods: new WeakMap(), ports: new WeakMap() };
 }
 
-function remembered<T>(
-  memory: WeakMap<KubeObject, T> | undefined,
-  object: KubeObject,
-  make: (object: KubeObject) => T,
-): T {
-  let found = memory?.get(object);
-  if (found === undefined) {
-    found = make(object);
-    memory?.set(object, found);
-  }
-  return found;
+/** Facts of a pod, with the port lists shared by pods of equal containers. */
+function factsOf(spec: unknown, cache: BuildCache | undefined): PodSpecFacts {
+  const facts = podSpecFacts(spec);
+  const containers = at(spec, 'containers');
+  if (cache === undefined || typeof containers !== 'object' || containers === null) return facts;
+  if (at(spec, 'initContainers') !== undefined) return facts;
+  const { namedPorts, declaredPorts } = cache.ports.get(containers) ?? facts;
+  cache.ports.set(containers, { namedPorts, declaredPorts });
+  return { ...facts, namedPorts, declaredPorts };
 }
 
 export interface BuildResult {
@@ -132,12 +125,13 @@ export function buildSnapshot(
   for (const entry of entries) {
     if (!entry.policy) continue;
     const { object, input } = entry;
-    const checked = remembered(options.cache?.policies, object, () =>
+    const checked =
+      options.cache?.policies.get(object) ??
       checkPolicy(
         { ...input, object },
         options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr },
-      ),
-    );
+      );
+    options.cache?.policies.set(object, checked);
     diagnostics.push(...checked.diagnostics);
     if (checked.policy !== undefined) policies.push(checked.policy);
     else invalidPolicies.push(policyRefOf(object, entry.namespace !== '', input.source));
@@ -343,12 +337,12 @@ function readPods(
       pods.push(known);
       continue;
     }
-    const facts = remembered(cache?.specs, object, ({ spec }) => podSpecFacts(spec));
+    const facts = factsOf(object.spec, cache);
     const phase = textOf(at(object.status, 'phase'));
     const workload = refOf(entry);
     if (phase !== 'Succeeded' && phase !== 'Failed')
       alive.add(`${namespace}/${workload.kind}/${workload.name}`);
-    let addresses = remembered(cache?.addresses, object, podAddresses);
+    let addresses: readonly Address[] = podAddresses(object);
     if (lost !== undefined) addresses = addresses.filter(({ value }) => !lost.has(value));
     // A hostNetwork pod has its node's addresses, known or not from its own status.
     if (facts.hostNetwork && addresses.length === 0 && facts.node !== undefined)
@@ -460,7 +454,7 @@ function winners(
     // hostNetwork pods share their node's address; finished pods have given theirs back.
     if (at(entry.object.spec, 'hostNetwork') === true) continue;
     if (phase === 'Succeeded' || phase === 'Failed') continue;
-    for (const address of remembered(cache?.addresses, entry.object, podAddresses)) {
+    for (const address of cache?.pods.get(entry.object)?.addresses ?? podAddresses(entry.object)) {
       const other = owners.get(address.value);
       if (other === undefined) {
         owners.set(address.value, pod);

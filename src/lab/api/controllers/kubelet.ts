@@ -177,6 +177,24 @@ export function startKubelet(
       setStatus(pod, exitedStatus(pod, exit, writer.now()));
   });
 
+  /** An ephemeral container is a shell in the pod's network: it runs as soon as it is named. */
+  const startEphemeral = (pod: ApiObject): void => {
+    const known = listAt(pod, 'status', 'ephemeralContainerStatuses');
+    const fresh = listAt(pod, 'spec', 'ephemeralContainers').filter(
+      (container) => !known.some((status) => status['name'] === container['name']),
+    );
+    if (fresh.length === 0) return;
+    setStatus(pod, {
+      ...objectAt(pod, 'status'),
+      ephemeralContainerStatuses: [
+        ...known,
+        ...fresh.map((container) =>
+          containerStatus(pod, container, timestamp(writer.now()), false),
+        ),
+      ],
+    });
+  };
+
   const controller = startController({
     store,
     watches: {
@@ -214,7 +232,10 @@ export function startKubelet(
         }
         return;
       }
-      if (entry) return;
+      if (entry) {
+        if (entry.state === 'running') startEphemeral(pod);
+        return;
+      }
       const phase = stringAt(pod, 'status', 'phase');
       if (phase === 'Succeeded' || phase === 'Failed') return;
       if (stringAt(pod, 'spec', 'nodeName') === '') schedule(pod, key);
@@ -228,9 +249,13 @@ function condition(type: string, status: string, now: number, more: JsonObject =
   return { type, status, lastProbeTime: null, lastTransitionTime: timestamp(now), ...more };
 }
 
-function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonObject {
-  const time = timestamp(now);
-  const statusOf = (container: JsonObject, done: boolean): JsonObject => ({
+function containerStatus(
+  pod: ApiObject,
+  container: JsonObject,
+  time: string,
+  done: boolean,
+): JsonObject {
+  return {
     name: stringAt(container, 'name'),
     image: stringAt(container, 'image'),
     imageID: '',
@@ -242,7 +267,11 @@ function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonOb
     state: done
       ? { terminated: { exitCode: 0, reason: 'Completed', startedAt: time, finishedAt: time } }
       : { running: { startedAt: time } },
-  });
+  };
+}
+
+function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonObject {
+  const time = timestamp(now);
   const init = listAt(pod, 'spec', 'initContainers');
   return {
     ...objectAt(pod, 'status'),
@@ -260,8 +289,12 @@ function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonOb
       ? {}
       : { podIP: started.podIPs[0], podIPs: started.podIPs.map((ip) => ({ ip })) }),
     startTime: time,
-    ...(init.length > 0 ? { initContainerStatuses: init.map((c) => statusOf(c, true)) } : {}),
-    containerStatuses: listAt(pod, 'spec', 'containers').map((c) => statusOf(c, false)),
+    ...(init.length > 0
+      ? { initContainerStatuses: init.map((c) => containerStatus(pod, c, time, true)) }
+      : {}),
+    containerStatuses: listAt(pod, 'spec', 'containers').map((c) =>
+      containerStatus(pod, c, time, false),
+    ),
   };
 }
 

@@ -15,9 +15,6 @@ const namespace: ResourceType = resource({
   namespaced: false,
   hasStatus: true,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
-  subresources: [
-    { name: 'finalize', group: '', version: 'v1', kind: 'Namespace', verbs: ['update'] },
-  ],
   columns: [nameColumn, { name: 'Status', type: 'string' }, ageColumn],
   row: (object, now) => [
     object.metadata.name,

@@ -1,0 +1,98 @@
+/**
+ * Writes docs/reference/lab-api.md: what the lab's API serves, from its registry. Run with
+ * `npx tsx scripts/lab-api.ts`; `--check` only compares.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { argv, exit, stdout } from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { format } from 'prettier';
+import { apiVersionOf, isReview, resourceTypes } from '../src/lab/api/registry.ts';
+import { serverVersion } from '../src/lab/api/discovery.ts';
+
+const path = fileURLToPath(new URL('../docs/reference/lab-api.md', import.meta.url));
+
+const rows = resourceTypes.map((type) => {
+  const verbs = type.verbs.length === 8 ? 'all' : type.verbs.join(', ');
+  const subresources = type.subresources.map((sub) => sub.name).join(', ') || '–';
+  const short = type.shortNames.join(', ') || '–';
+  return `| ${apiVersionOf(type)} | ${type.plural} | ${type.kind} | ${short} | ${type.namespaced ? 'namespace' : 'cluster'} | ${verbs} | ${subresources} |`;
+});
+
+/** The page; its table is the registry, so it cannot say more than the server does. */
+const page = `# The API of the lab
+
+Written by \`npx tsx scripts/lab-api.ts\` from \`src/lab/api/registry.ts\`; do not edit.
+
+The lab answers as a Kubernetes ${String(serverVersion['gitVersion'])} API server for the kinds
+below, over HTTPS on loopback with a token. What is not in this table answers 404 (path or kind), 405
+(verb) or 415 (body format). "all" is create, delete, deletecollection, get, list, patch, update and
+watch.
+
+| apiVersion | resource | kind | short | scope | verbs | subresources |
+| --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+
+${resourceTypes.filter(isReview).length} of these are questions: they are answered and not kept.
+
+## Requests
+
+| what | how far |
+| --- | --- |
+| Bodies | JSON, YAML, and protobuf for the types of the groups above. Replies are JSON; a client that accepts only protobuf gets 406 |
+| Replies | object, List, Table (v1, v1beta1) and PartialObjectMetadata |
+| Discovery | legacy, and aggregated v2 and v2beta1 with ETag |
+| OpenAPI | v3 with field types and merge keys, without descriptions; v2 is an empty document, enough for clients older than 1.29 |
+| Lists | limit and continue over one consistent state, resourceVersion with Exact and NotOlderThan, label and field selectors; 410 when history is gone, 504 for a version of the future |
+| Watches | bookmarks, WatchList (sendInitialEvents), selectors with transitions, 410 as an ERROR event; also over WebSocket |
+| Patches | JSON (RFC 6902), merge (RFC 7386), strategic merge (not for policy.networking.k8s.io, as for custom resources), server-side apply with managedFields and conflicts |
+| Writes | dry run, field validation Strict, Warn and Ignore, generateName, preconditions, finalizers, grace of pods, propagation Background, Foreground and Orphan; a write that changes nothing keeps the resourceVersion |
+| exec, attach | WebSocket v5 and v4, SPDY/3.1 v4; terminals with resize |
+| port-forward | SPDY/3.1 and WebSocket (\`SPDY/3.1+portforward.k8s.io\`), TCP |
+| logs | follow, tailLines, limitBytes, sinceSeconds, timestamps, previous are handed to the runtime |
+
+## Differences from a cluster
+
+- Authorization: every token may do everything. Access reviews say so; there is no RBAC group.
+- Validation is thorough for the policy kinds only. Pods, services and workloads are checked for
+  what the lab uses: names, labels, ports, selectors, containers, immutable fields.
+- \`kubernetes.io/metadata.name\` is put back on every write of a namespace.
+- Containers that end are not restarted. Probes, volumes, images and resource limits are kept and ignored.
+- No ConfigMap or Secret is mounted, and pods get no service account token.
+- CronJobs can be read but never run. Endpoints are written by the server only.
+- No quotas, limit ranges, priority classes, admission webhooks, custom resource definitions,
+  metrics or leases of controllers.
+- A StatefulSet has no volume claims; a DaemonSet binds its pods to nodes itself.
+- Old versions are kept for the last 20,000 to 40,000 changes.
+
+## Faults
+
+The admin socket (a Unix socket, mode 0600) takes one JSON order in each POST and answers with JSON.
+Rules (\`addFault\`) match requests by resource, verb and user, strike with a probability and at most
+so many times, and are drawn from a seeded generator.
+
+| order | effect |
+| --- | --- |
+| addFault, removeFault, clearFaults, listFaults | rules with \`code\`, \`retryAfterSeconds\`, \`delayMs\`, \`reset\`, \`pageSize\`, \`splitBytes\`, \`watchForMs\` with \`watchEnd\` (close, reset, expire, stall), \`noBookmarks\`, \`noWatchList\`, \`dropEndBookmark\`, \`duplicate\` |
+| closeWatches, resetWatches, stallWatches, resumeWatches, expireWatches, repeatEvents | open watches, by resource and user |
+| compact, skipVersions | history is forgotten; versions jump |
+| restart | every connection is cut, new ones are refused for a while |
+| addToken, revokeToken | token rotation, 401 |
+| reuseAddress, touch | a pod with the address of another; an event without a change |
+`;
+
+const labApiPage = await format(page, { parser: 'markdown', printWidth: 100 });
+
+if (argv.includes('--check')) {
+  let old = '';
+  try {
+    old = readFileSync(path, 'utf8');
+  } catch {
+    // Not written yet.
+  }
+  if (old !== labApiPage) {
+    stdout.write(
+      'docs/reference/lab-api.md is not what the registry says; run scripts/lab-api.ts\n',
+    );
+    exit(1);
+  }
+} else writeFileSync(path, labApiPage);

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { clusterObjects } from '../../test/contract/dataplane.ts';
+import type { KubeObject } from '../k8s/types.ts';
 import { readStateFile, writeStateFile } from './state-file.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'podwall-state-'));
@@ -29,7 +30,8 @@ it('gives back what was written, and leaves nothing beside it', async () => {
 it('a failure keeps the old file', async () => {
   const path = join(directory, 'kept');
   await writeStateFile(path, clusterObjects(), 1);
-  function* broken(): Generator<never> {
+  function* broken(): Generator<KubeObject> {
+    yield* clusterObjects();
     throw new Error('no more objects');
   }
   await expect(writeStateFile(path, broken(), 2)).rejects.toThrow('no more objects');

@@ -44,7 +44,11 @@ export async function writeStateFile(
     await file.close();
     await rename(temporary, path);
     const directory = await open(dirname(path), 'r');
-    await directory.sync().finally(() => directory.close());
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
   } catch (error) {
     await file.close().catch(() => undefined);
     await rm(temporary, { force: true });

@@ -465,7 +465,8 @@ export async function startFakeApi(options: FakeApiOptions = {}): Promise<FakeAp
 
   function publish(collection: Collection, entry: HistoryEntry): void {
     collection.history.push(entry);
-    for (const watcher of [...watchers]) {
+    // Watchers that are cut leave the set meanwhile, which a Set allows.
+    for (const watcher of watchers) {
       if (faults.stall) watcher.dead = true;
       if (watcher.collection !== collection) continue;
       if (watcher.namespace !== undefined && entry.object.metadata.namespace !== watcher.namespace)

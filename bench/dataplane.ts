@@ -268,8 +268,18 @@ async function packetCost(destination: string, seconds: number): Promise<number>
   // First in, first out: nothing else of the machine runs in between. Bounded by `seconds`.
   const elapsed = Number(
     await must('ip', [
-      ...['netns', 'exec', 'src', 'chrt', '-f', '1', process.execPath],
-      ...['-e', sender, destination, String(PORT), String(seconds)],
+      'netns',
+      'exec',
+      'src',
+      'chrt',
+      '-f',
+      '1',
+      process.execPath,
+      '-e',
+      sender,
+      destination,
+      String(PORT),
+      String(seconds),
     ]),
   );
   const after = await counters();

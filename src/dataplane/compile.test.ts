@@ -303,6 +303,15 @@ describe('what counts as a pod', () => {
     expect(compile([db, pending]).dispatch.Ingress[4].size).toBe(1);
   });
 
+  it('says when unknown pods cannot be denied, because the node has no pod range', () => {
+    expect(compile([db]).warnings).toEqual([]);
+    const { snapshot } = buildSnapshot([{ object: db }]);
+    expect(compileNode(snapshot, 'n1').warnings).toEqual([
+      'node n1 has no pod range (spec.podCIDRs): pods that are not announced yet cannot be told from other addresses and are not denied',
+    ]);
+    expect(compileNode(snapshot, 'n1', { unknownPod: 'allow' }).warnings).toEqual([]);
+  });
+
   it('a policy that does not validate closes the pods that it might select', () => {
     const broken = policy('broken', { podSelector: {}, ingress: [{ ports: [{ port: 99999 }] }] });
     expect(compile([db, broken]).dispatch.Ingress[4].get('10.1.0.2')).toBe('d_in');

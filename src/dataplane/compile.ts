@@ -84,6 +84,10 @@ export function compileNode(
   const objects = createObjects(cluster);
   const warnings: string[] = [];
   const podCidrs = cidrsOf(node, warnings);
+  if (full.unknownPod === 'deny' && podCidrs[4].length + podCidrs[6].length === 0)
+    warnings.push(
+      `node ${nodeName} has no pod range (spec.podCIDRs): pods that are not announced yet cannot be told from other addresses and are not denied`,
+    );
 
   const dispatch = {
     Ingress: { 4: new Map<string, string>(), 6: new Map<string, string>() },

@@ -41,6 +41,21 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./explain.ts')).explain,
   },
   {
+    name: 'expose',
+    summary: 'per pod: who could reach it and whom it could reach, pods to come included',
+    load: async () => (await import('./expose.ts')).expose,
+  },
+  {
+    name: 'equal',
+    summary: 'do two sets of policies mean the same?',
+    load: async () => (await import('./equal.ts')).equal,
+  },
+  {
+    name: 'unused',
+    summary: 'policies and rules that select nothing, are shadowed or redundant',
+    load: async () => (await import('./unused.ts')).unused,
+  },
+  {
     name: 'agent',
     summary: 'enforce the policies on this node',
     load: async () => (await import('./agent.ts')).agent,

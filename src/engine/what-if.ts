@@ -1,0 +1,211 @@
+/**
+ * The legs and pairs of a computed reach as they would be without some policies or rules, found from
+ * what was computed and not anew. Must not know why anybody asks.
+ */
+import type { CompiledRule, Direction } from '../policy/compiled.ts';
+import { meetings } from './classes.ts';
+import type { Meeting, PeerClass } from './classes.ts';
+import { ALL, NONE } from './connection-table.ts';
+import { decideSets } from './legs.ts';
+import type { Effect, Leg, Occurrence, Program, SetExemption, Step } from './legs.ts';
+import type { Reach } from './reach.ts';
+import { or } from './truth.ts';
+import type { Truth } from './truth.ts';
+
+/** What is imagined away. Policies by position in `Programs.policies`. */
+export interface Without {
+  readonly policies: ReadonlySet<number>;
+  readonly rules: ReadonlySet<CompiledRule>;
+}
+
+export interface WhatIf {
+  /** The leg of a class towards one column; undefined where policy has no say. */
+  legEffect(leg: Leg, classId: number, column: number): Effect;
+  /** The same where NetworkPolicy has no say, or may have none (S161, S166). */
+  exemptEffect(leg: Leg, classId: number, column: number, exemption: SetExemption): Effect;
+  /** Both legs over all meetings of two classes; `node`: whether one end is the node of the other. */
+  pairEffect(source: PeerClass, destination: PeerClass, node: Truth): Effect;
+  /** One leg as {@link pairEffect} sees it, merged over all meetings. */
+  ownEffect(source: PeerClass, destination: PeerClass, direction: Direction, node: Truth): Effect;
+}
+
+const everything: Effect = { allowed: ALL, unknown: NONE };
+export const nothingLess: Without = { policies: new Set(), rules: new Set() };
+
+/** Answers are remembered as long as the result is kept. */
+export function createWhatIf(reach: Reach, without: Without = nothingLess): WhatIf {
+  const { parts, snapshot } = reach;
+  const { classes, table, programs } = parts;
+  const { settings } = snapshot;
+  const less = without.policies.size > 0 || without.rules.size > 0;
+  const perPod = settings.baselineSkip !== 'per-direction';
+  const effects = new Map<readonly Occurrence[], Effect>();
+  const programsLess = new Map<Program, Program>();
+
+  const stays = (step: Step): boolean => !without.policies.has(step.policy);
+
+  /** S293: whether some NetworkPolicy that stays selects the class at all. */
+  const selectedOf = (classId: number, likePods: boolean): Truth => {
+    let selected: Truth = 'no';
+    for (const direction of ['Ingress', 'Egress'] as const)
+      for (const step of programs.legOf(classId, direction, likePods)?.program.isolating ?? [])
+        if (stays(step)) selected = or(selected, step.truth);
+    return selected;
+  };
+
+  const programOf = (leg: Leg, classId: number): Program => {
+    const { program } = leg;
+    if (without.policies.size === 0) return program;
+    const known = perPod ? undefined : programsLess.get(program);
+    if (known !== undefined) return known;
+    const peerClass = classes.list[classId] as PeerClass;
+    const made: Program = {
+      ...program,
+      admin: program.admin.filter(stays),
+      isolating: program.isolating.filter(stays),
+      baseline: program.baseline.filter(stays),
+      selected: perPod ? selectedOf(classId, peerClass.nodeTraffic) : program.selected,
+    };
+    if (!perPod) programsLess.set(program, made);
+    return made;
+  };
+
+  const remaining = (matching: readonly Occurrence[]): Set<Occurrence> =>
+    new Set(
+      matching.filter(
+        (occurrence) =>
+          !without.policies.has(occurrence.policy) && !without.rules.has(occurrence.rule),
+      ),
+    );
+
+  const legEffect = (leg: Leg, classId: number, column: number): Effect => {
+    if (!less) return leg.effectAt(column);
+    const matching = leg.occurrencesAt(column);
+    const known = perPod ? undefined : effects.get(matching);
+    if (known !== undefined) return known;
+    const effect = decideSets(programOf(leg, classId), remaining(matching), settings, table);
+    if (!perPod) effects.set(matching, effect);
+    return effect;
+  };
+
+  const exemptEffect = (
+    leg: Leg,
+    classId: number,
+    column: number,
+    exemption: SetExemption,
+  ): Effect =>
+    decideSets(
+      programOf(leg, classId),
+      remaining(leg.occurrencesAt(column)),
+      settings,
+      table,
+      exemption,
+    );
+
+  const withOwnNode = (
+    leg: Leg,
+    classId: number,
+    column: number,
+    direction: Direction,
+    near: Truth,
+  ): Effect => {
+    if (near === 'no') return legEffect(leg, classId, column);
+    if (direction === 'Ingress') {
+      // S160.
+      if (near === 'yes') return everything;
+      const { allowed } = legEffect(leg, classId, column);
+      return { allowed, unknown: table.subtract(ALL, allowed) };
+    }
+    const choice = settings.podToOwnNode;
+    if (choice === 'policy') return legEffect(leg, classId, column);
+    return exemptEffect(leg, classId, column, { choice, truth: near });
+  };
+
+  const legIn = (
+    source: PeerClass,
+    destination: PeerClass,
+    meeting: Meeting,
+    direction: Direction,
+    node: Truth,
+  ): Effect => {
+    const subject = direction === 'Egress' ? source : destination;
+    const other = direction === 'Egress' ? destination : source;
+    const leg = programs.legOf(subject.id, direction, meeting.likePods);
+    if (leg === undefined) return everything;
+    const column = direction === 'Egress' ? meeting.destination : meeting.source;
+    // Under the first option of S184 a hostNetwork pod is not its node.
+    const near = other.nodeTraffic && !(meeting.likePods && other.kind === 'pod') ? node : 'no';
+    return withOwnNode(leg, subject.id, column, direction, near);
+  };
+
+  const merge = (a: Effect, b: Effect): Effect => {
+    const allowed = table.intersect(a.allowed, b.allowed);
+    const possible = table.union(
+      table.union(a.allowed, a.unknown),
+      table.union(b.allowed, b.unknown),
+    );
+    return { allowed, unknown: table.subtract(possible, allowed) };
+  };
+
+  /** S148: both ends must allow. */
+  const both = (egress: Effect, ingress: Effect): Effect => {
+    const allowed = table.intersect(egress.allowed, ingress.allowed);
+    const possible = table.intersect(
+      table.union(egress.allowed, egress.unknown),
+      table.union(ingress.allowed, ingress.unknown),
+    );
+    return { allowed, unknown: table.subtract(possible, allowed) };
+  };
+
+  const over = (
+    source: PeerClass,
+    destination: PeerClass,
+    effectIn: (meeting: Meeting) => Effect,
+  ): Effect => {
+    let merged: Effect | undefined;
+    for (const meeting of meetings(classes, source, destination)) {
+      const effect = effectIn(meeting);
+      merged = merged === undefined ? effect : merge(merged, effect);
+    }
+    return merged ?? everything;
+  };
+
+  return {
+    legEffect,
+    exemptEffect,
+    pairEffect: (source, destination, node) =>
+      over(source, destination, (meeting) =>
+        both(
+          legIn(source, destination, meeting, 'Egress', node),
+          legIn(source, destination, meeting, 'Ingress', node),
+        ),
+      ),
+    ownEffect: (source, destination, direction, node) =>
+      over(source, destination, (meeting) => legIn(source, destination, meeting, direction, node)),
+  };
+}
+
+/**
+ * Every way members of two classes stand to each other's nodes. A pod and itself count as a pair:
+ * through a Service they are one (S166).
+ */
+export function nearnessOf(reach: Reach, source: PeerClass, destination: PeerClass): Truth[] {
+  const { snapshot, parts } = reach;
+  if (!source.nodeTraffic && !destination.nodeTraffic) return ['no'];
+  const nodesOf = ({ kind, members }: PeerClass): Set<string | undefined> =>
+    kind === 'world'
+      ? new Set([undefined])
+      : new Set(
+          members.map((member) =>
+            kind === 'node' ? parts.classes.nodes[member]?.name : snapshot.pods[member]?.node,
+          ),
+        );
+  const from = nodesOf(source);
+  const to = nodesOf(destination);
+  const found = new Set<Truth>();
+  if (from.has(undefined) || to.has(undefined)) found.add('maybe');
+  for (const node of from) if (node !== undefined && to.has(node)) found.add('yes');
+  const named = new Set([...from, ...to].filter((node) => node !== undefined));
+  if (named.size > 1 && [...from].some((node) => node !== undefined)) found.add('no');
+  return [...found];
+}

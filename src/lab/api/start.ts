@@ -143,6 +143,7 @@ function putFirstObjects(writer: Writer, ranges: ServiceRanges, port: number): v
 export function putNode(writer: Writer, node: LabNode): void {
   const type = kindOf('v1', 'Node');
   const time = timestamp(writer.now());
+  const machine = arch() === 'x64' ? 'amd64' : arch();
   if (!writer.store.get(type.bucket, node.name))
     writer.create(type, undefined, {
       apiVersion: 'v1',
@@ -152,7 +153,10 @@ export function putNode(writer: Writer, node: LabNode): void {
         labels: {
           'kubernetes.io/hostname': node.name,
           'kubernetes.io/os': 'linux',
-          'kubernetes.io/arch': arch() === 'x64' ? 'amd64' : arch(),
+          // Old names of the same facts; manifests still select by them.
+          'beta.kubernetes.io/os': 'linux',
+          'beta.kubernetes.io/arch': machine,
+          'kubernetes.io/arch': machine,
           ...node.labels,
         },
       },
@@ -187,7 +191,7 @@ export function putNode(writer: Writer, node: LabNode): void {
           osImage: 'podwall lab',
           containerRuntimeVersion: 'podwall://0.1',
           operatingSystem: 'linux',
-          architecture: arch() === 'x64' ? 'amd64' : arch(),
+          architecture: machine,
         },
       },
     }),

@@ -23,17 +23,37 @@ import { createRecorder } from './events.ts';
 const podType = kindOf('v1', 'Pod');
 const nodeType = kindOf('v1', 'Node');
 
+/** Does the pod bear every taint of the node that keeps pods off? */
+function tolerates(pod: ApiObject, node: ApiObject): boolean {
+  const tolerations = listAt(pod, 'spec', 'tolerations');
+  return listAt(node, 'spec', 'taints')
+    .filter((taint) => taint['effect'] !== 'PreferNoSchedule')
+    .every((taint) =>
+      tolerations.some(
+        (toleration) =>
+          ['', stringAt(taint, 'effect')].includes(stringAt(toleration, 'effect')) &&
+          (toleration['operator'] === 'Exists'
+            ? ['', stringAt(taint, 'key')].includes(stringAt(toleration, 'key'))
+            : stringAt(toleration, 'key') === stringAt(taint, 'key') &&
+              stringAt(toleration, 'value') === stringAt(taint, 'value')),
+      ),
+    );
+}
+
 interface Running {
   readonly key: string;
-  state: 'starting' | 'running' | 'stopping';
-  started?: StartedPod;
+  state: 'starting' | 'running' | 'stopping' | 'failed';
+  /** Settles when the runtime has answered to the start. */
+  settled: Promise<void>;
+  attempts: number;
+  retryAt: number;
 }
 
 const isReady = (node: ApiObject): boolean =>
   at(node, 'spec', 'unschedulable') !== true &&
   listAt(node, 'status', 'conditions').some((c) => c['type'] === 'Ready' && c['status'] === 'True');
 
-/** `ready` and `state` of each container by its name, as the status of a pod has them. */
+/** Starts scheduling and running pods; those the store already holds are started too. */
 export function startKubelet(
   writer: Writer,
   runtime: PodRuntime,
@@ -51,7 +71,11 @@ export function startKubelet(
     let best: string | undefined;
     for (const node of store.list(nodeType.bucket).objects) {
       const labels = node.metadata.labels ?? {};
-      if (!isReady(node) || Object.entries(wanted).some(([key, value]) => labels[key] !== value))
+      if (
+        !isReady(node) ||
+        !tolerates(pod, node) ||
+        Object.entries(wanted).some(([key, value]) => labels[key] !== value)
+      )
         continue;
       const { name } = node.metadata;
       if (best === undefined || (load.get(name) ?? 0) < (load.get(best) ?? 0)) best = name;
@@ -103,11 +127,17 @@ export function startKubelet(
 
   const start = (pod: ApiObject, key: string): void => {
     const uid = pod.metadata.uid ?? '';
-    const entry: Running = { key, state: 'starting' };
+    const attempts = (pods.get(uid)?.attempts ?? 0) + 1;
+    const entry: Running = {
+      key,
+      state: 'starting',
+      settled: Promise.resolve(),
+      attempts,
+      retryAt: 0,
+    };
     pods.set(uid, entry);
-    runtime.start(pod).then(
+    entry.settled = runtime.start(pod).then(
       (started) => {
-        entry.started = started;
         if (entry.state !== 'starting') return;
         entry.state = 'running';
         const current = store.get(podType.bucket, key);
@@ -128,9 +158,16 @@ export function startKubelet(
       },
       (error: unknown) => {
         const message = error instanceof Error ? error.message : String(error);
-        pods.delete(uid);
+        if (entry.state === 'stopping') return;
+        const wait = Math.min(1000 * 2 ** attempts, 60_000);
+        entry.state = 'failed';
+        entry.retryAt = Date.now() + wait;
+        controller.enqueue(key, wait + 10);
         const current = store.get(podType.bucket, key);
-        if (current?.metadata.uid !== uid) return;
+        if (current?.metadata.uid !== uid) {
+          pods.delete(uid);
+          return;
+        }
         record(current, 'Warning', 'Failed', `Error: ${message}`);
         setStatus(current, failedStatus(current, message));
       },
@@ -153,7 +190,6 @@ export function startKubelet(
 
   const stop = (uid: string, entry: Running, grace: number): void => {
     if (entry.state === 'stopping') return;
-    entry.state = 'stopping';
     const gone = (): void => {
       pods.delete(uid);
       const { namespace, name } = splitKey(entry.key);
@@ -167,7 +203,15 @@ export function startKubelet(
         // Somebody else was faster.
       }
     };
-    runtime.stop(uid, grace).then(gone, gone);
+    // A start that is under way is stopped too, and once more when it has settled: it may have
+    // finished in between.
+    const starting = entry.state === 'starting';
+    entry.state = 'stopping';
+    const stopped = runtime.stop(uid, grace);
+    const all = starting
+      ? stopped.then(() => entry.settled).then(() => runtime.stop(uid, 0))
+      : stopped;
+    all.then(gone, gone);
   };
 
   runtime.onExit?.((exit) => {
@@ -232,7 +276,7 @@ export function startKubelet(
         }
         return;
       }
-      if (entry) {
+      if (entry && !(entry.state === 'failed' && Date.now() >= entry.retryAt)) {
         if (entry.state === 'running') startEphemeral(pod);
         return;
       }

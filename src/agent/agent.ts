@@ -112,6 +112,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   let applied: Applied | undefined;
   let lastError: string | undefined;
   let driftRepairs = 0;
+  /** When a round last committed something, in milliseconds since the epoch. */
+  let lastWrite = 0;
+  let doubt: NodeJS.Timeout | undefined;
   const metrics = createMetrics(options.version, node, () => cluster?.status() ?? []);
 
   // --- objects ------------------------------------------------------------------------------------
@@ -167,6 +170,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     const { built, report, program } = round;
     lastError = undefined;
     metrics.round(round);
+    if (report.transactions.length > 0) lastWrite = round.finished;
     // Snapshots are large: only what status needs is kept.
     applied = {
       at: new Date(round.finished).toISOString(),
@@ -359,9 +363,16 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       netns: options.netns,
       signal,
       onTouched: () => {
-        // Our own writes are announced, too, a little later.
-        if (loop.busy || Date.now() - loop.lastEnd < 250 || !synced) return;
-        loop.trigger('drift');
+        if (!synced) return;
+        if (!loop.busy && Date.now() - lastWrite > 250) {
+          loop.trigger('drift');
+          return;
+        }
+        // Our own writes are announced, too, and somebody else's may hide among them.
+        doubt ??= setTimeout(() => {
+          doubt = undefined;
+          loop.trigger('drift');
+        }, 3_000);
       },
       onTrouble: (message) => log.warn(message),
     });
@@ -384,6 +395,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     await monitor;
   } finally {
     clearTimeout(audit);
+    clearTimeout(doubt);
     clearTimeout(saveTimer);
     await cluster?.stop();
     await loop.stop();

@@ -61,8 +61,6 @@ export interface Loop {
   trigger(reason: Reason, since?: number): void;
   /** A round is under way or will be. */
   readonly busy: boolean;
-  /** When the last round ended, whatever its outcome, in milliseconds since the epoch. */
-  readonly lastEnd: number;
   /** Resolves when nothing is asked for any more (failed rounds that will be retried count as asked for). */
   idle(): Promise<void>;
   /** Ends after the round under way. The kernel stays as it is. */
@@ -76,7 +74,6 @@ export function createLoop(options: LoopOptions): Loop {
   const reasons = new Set<Reason>();
   let since = Infinity;
   let running: Promise<void> | undefined;
-  let lastEnd = 0;
   let waiting: (() => void)[] = [];
   /** By policy key; empty unless nft refused something. */
   let quarantine = new Map<string, PolicyRef>();
@@ -193,8 +190,6 @@ export function createLoop(options: LoopOptions): Loop {
         reasons.add('retry').add('audit');
         since = Math.min(since, began);
         await clock.sleep(backoff.next(), stopping.signal);
-      } finally {
-        lastEnd = clock.now();
       }
     }
     running = undefined;
@@ -212,9 +207,6 @@ export function createLoop(options: LoopOptions): Loop {
     },
     get busy() {
       return running !== undefined;
-    },
-    get lastEnd() {
-      return lastEnd;
     },
     idle: () =>
       running === undefined ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve)),

@@ -271,6 +271,102 @@ describe.skipIf(impossible !== undefined)('podwall agent', () => {
     console.log(`drift repaired ${took.toFixed(0)} ms after the change`);
   });
 
+  it('SIGKILL again and again under a flood and changes: nothing denied arrives, nothing allowed is lost', async () => {
+    const kills = Number(process.env['PODWALL_AGENT_KILLS'] ?? 4);
+    api.put(
+      networkPolicy('udp', {
+        podSelector: { matchLabels: { role: 'db' } },
+        ingress: [
+          {
+            from: [{ podSelector: { matchLabels: { role: 'frontend' } } }],
+            ports: [{ protocol: 'UDP', port: 7000 }],
+          },
+        ],
+      }),
+    );
+    await until('the policy is in force', async () => (await status()).program?.policies === 2);
+    const count = async (name: string, hook: string, port: number): Promise<number> => {
+      const text = await bed.sh(`ip netns exec ${name} nft list chain inet watch ${hook}`);
+      return Number(new RegExp(`udp dport ${port} counter packets (\\d+)`).exec(text)?.[1] ?? NaN);
+    };
+    for (const [name, hook] of [
+      ['db', 'input'],
+      ['dev1', 'output'],
+      ['front', 'output'],
+    ] as const) {
+      await bed.sh(`ip netns exec ${name} nft -f - <<'END'
+table inet watch { chain ${hook} { type filter hook ${hook} priority 0; udp dport 7000 counter${hook === 'input' ? ' drop' : ''}
+ udp dport 7002 counter
+ }
+}
+END`);
+    }
+    const flood = (port: number, batch: number) =>
+      ({
+        do: 'flood',
+        host: address('db'),
+        ports: [port],
+        batch,
+        pauseMs: 1,
+        fresh: false,
+        maxMs: 120_000,
+      }) as const;
+    await Promise.all([
+      (processes.get('dev1') as PodProcess).ask(flood(7002, 32)),
+      (processes.get('front') as PodProcess).ask(flood(7000, 2)),
+    ]);
+    let changes = 0;
+    const churn = setInterval(() => {
+      changes += 1;
+      const namespace = clusterObjects().find(
+        (one) => one.kind === 'Namespace' && one.metadata.name === 'dev',
+      ) as KubeObject;
+      api.put({
+        ...namespace,
+        metadata: {
+          ...namespace.metadata,
+          labels: { ...namespace.metadata.labels, n: String(changes) },
+        },
+      });
+      if (changes % 2 === 0)
+        api.put(
+          networkPolicy('extra', {
+            podSelector: {},
+            ingress: [{ from: [{ namespaceSelector: {} }], ports: [{ port: 1000 + changes }] }],
+          }),
+        );
+      else api.delete('NetworkPolicy', 'prod', 'extra');
+    }, 40);
+    for (let i = 0; i < kills; i += 1) {
+      await end('SIGKILL');
+      start();
+      await converged();
+      await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 300));
+    }
+    clearInterval(churn);
+    await Promise.all(
+      ['dev1', 'front'].map((name) =>
+        (processes.get(name) as PodProcess).ask({ do: 'stop-flood' }),
+      ),
+    );
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const [denied, leaked, sent, arrived] = await Promise.all([
+      count('dev1', 'output', 7002),
+      count('db', 'input', 7002),
+      count('front', 'output', 7000),
+      count('db', 'input', 7000),
+    ]);
+    console.log(
+      `${kills} kills, ${changes} changes: ${denied} denied packets, ${leaked} leaked; ${sent} allowed packets, ${sent - arrived} lost`,
+    );
+    expect(denied).toBeGreaterThan(1000);
+    expect(sent).toBeGreaterThan(100);
+    expect({ leaked, lost: sent - arrived }).toEqual({ leaked: 0, lost: 0 });
+    api.delete('NetworkPolicy', 'prod', 'extra');
+    api.delete('NetworkPolicy', 'prod', 'udp');
+    await until('one policy is left', async () => (await status()).program?.policies === 1);
+  });
+
   it('SIGTERM: the rules stay, the state file is written', async () => {
     const { child } = agent as AgentProcess;
     await end('SIGTERM');

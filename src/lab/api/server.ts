@@ -235,6 +235,8 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
     await closed;
   };
   let refusing = false;
+  /** An order to restart that comes during a restart is part of it. */
+  let restarting: Promise<void> | undefined;
   if (options.address === undefined) await listen(options.port ?? 0);
   const { host, port } = options.address ?? {
     host: '127.0.0.1',
@@ -260,12 +262,16 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
       if (refusing) socket.destroy();
       else server.emit('connection', socket);
     },
-    async restart(downMs) {
-      refusing = true;
-      await stop();
-      await new Promise((resolve) => setTimeout(resolve, downMs));
-      refusing = false;
-      if (options.address === undefined) await listen(port);
+    restart(downMs) {
+      restarting ??= (async (): Promise<void> => {
+        refusing = true;
+        await stop();
+        await new Promise((resolve) => setTimeout(resolve, downMs));
+        refusing = false;
+        if (options.address === undefined) await listen(port);
+        restarting = undefined;
+      })();
+      return restarting;
     },
     close: stop,
   };

@@ -223,7 +223,7 @@ it(
           await call(api, agent, 'GET', '/api/v1/pods?limit=3');
           return;
         default:
-          if (random() < 0.02) await api.restart(20);
+          if (random() < 0.05) await api.restart(20);
       }
     };
     const end = Date.now() + seconds * 1000;

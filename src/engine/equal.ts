@@ -214,7 +214,11 @@ export type FutureComparison =
   /** Shown by selectors, addresses and ports: equal in whatever cluster. */
   | { readonly verdict: 'equal' }
   /** Imagined pods that the two sides treat differently. */
-  | { readonly verdict: 'different'; readonly witness: Witness; readonly pods: readonly PodInfo[] }
+  | {
+      readonly verdict: 'different';
+      readonly witness: Witness;
+      readonly imagined: readonly Imagined[];
+    }
   /** Neither shown nor refuted; `open` is what has no counterpart on the other side. */
   | { readonly verdict: 'not-decided'; readonly open: readonly string[] };
 
@@ -305,7 +309,7 @@ function refute(
   a: Snapshot,
   b: Snapshot,
   { policy, direction, rule }: Gap,
-): { witness: Witness; pods: readonly PodInfo[] } | undefined {
+): { witness: Witness; imagined: readonly Imagined[] } | undefined {
   const peers: (CompiledPeer | undefined)[] =
     rule === undefined || rule.peers === 'any' ? [undefined] : [...rule.peers];
   for (const full of [false, true]) {
@@ -315,7 +319,7 @@ function refute(
       const other = otherEnd(peer, full, [a, b]);
       if (other === undefined) continue;
       const made = [subject, ...(other.made === undefined ? [] : [other.made])];
-      const [x, y] = [a, b].map((snapshot) => createEvaluator(withMade(snapshot, made)));
+      const [x, y] = [a, b].map((snapshot) => createEvaluator(withImagined(snapshot, made)));
       if (x === undefined || y === undefined) continue;
       const own: Endpoint = { kind: 'pod', pod: subject.pod };
       const [source, destination] =
@@ -327,12 +331,13 @@ function refute(
           protocol,
           ...(port === undefined ? {} : { port }),
         };
-        if (x.evaluate(question).outcome === y.evaluate(question).outcome) continue;
+        const outcomes = [x, y].map((evaluator) => evaluator.evaluate(question).outcome);
+        if (outcomes[0] === outcomes[1] || outcomes.includes('unknown')) continue;
         const name = (end: Endpoint): string =>
           end.kind === 'pod' ? `a pod like ${end.pod.id}` : 'an address';
         const ends: Ends = { source, destination };
         return {
-          pods: made.map(({ pod }) => pod),
+          imagined: made,
           witness: {
             source: name(source),
             destination: name(destination),
@@ -347,7 +352,8 @@ function refute(
   return undefined;
 }
 
-interface Made {
+/** A pod that does not exist, and its namespace. */
+export interface Imagined {
   readonly pod: PodInfo;
   readonly namespace: NamespaceInfo;
 }
@@ -358,7 +364,7 @@ function imagine(
   name: string,
   full: boolean,
   sides: readonly Snapshot[],
-): Made | undefined {
+): Imagined | undefined {
   const labels = exampleLabels(matcher.pods, full);
   if (labels === undefined) return undefined;
   let namespace: NamespaceInfo | undefined;
@@ -401,7 +407,7 @@ function otherEnd(
   peer: CompiledPeer | undefined,
   full: boolean,
   sides: readonly Snapshot[],
-): { endpoint: Endpoint; made?: Made } | undefined {
+): { endpoint: Endpoint; made?: Imagined } | undefined {
   if (peer === undefined)
     return { endpoint: { kind: 'address', address: { family: 4, value: 1 } } };
   if (peer.kind === 'pods') {
@@ -413,7 +419,8 @@ function otherEnd(
   return address === undefined ? undefined : { endpoint: { kind: 'address', address } };
 }
 
-function withMade(snapshot: Snapshot, made: readonly Made[]): Snapshot {
+/** The snapshot with imagined pods in it. */
+export function withImagined(snapshot: Snapshot, made: readonly Imagined[]): Snapshot {
   const pods = [...snapshot.pods, ...made.map(({ pod }) => pod)];
   const namespaces = new Map(snapshot.namespaces);
   for (const { namespace } of made) namespaces.set(namespace.name, namespace);

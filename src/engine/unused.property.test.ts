@@ -157,7 +157,11 @@ it('what is found can go, alone and all together; a policy that is not found mat
             ...base,
             policies: base.policies.filter(({ ref }) => ref.key !== policy.ref.key),
           };
-          return allPairs(less, pieces) !== pairs || isolation(less).join() !== isolated.join();
+          return (
+            allPairs(less, pieces) !== pairs ||
+            isolation(less).join() !== isolated.join() ||
+            answers(less, ends).join() !== wanted.join()
+          );
         });
         expect(changes, `${policy.ref.key} matters`).toBe(true);
       }

@@ -27,7 +27,14 @@ import type { Effect, Leg, Occurrence, SetExemption } from './legs.ts';
 import { madeByOperator } from './operators.ts';
 import { computeReach, type Reach } from './reach.ts';
 import type { Settings, Snapshot } from './snapshot.ts';
-import { createWhatIf, nearnessOf, nothingLess, type WhatIf, type Without } from './what-if.ts';
+import {
+  createWhatIf,
+  nearnessOf,
+  nothingLess,
+  type Lookup,
+  type WhatIf,
+  type Without,
+} from './what-if.ts';
 
 export type UnusedKind =
   /** The subject selects no pod of the input, or none there could be. */
@@ -125,8 +132,8 @@ export function judge(reach: Reach): UnusedResult {
   const test = (candidate: Candidate): Answer => {
     const just = alone(candidate);
     const both: Without = {
-      policies: new Set([...removed.policies, ...just.policies]),
-      rules: new Set([...removed.rules, ...just.rules]),
+      policies: either(removed.policies, just.policies),
+      rules: either(removed.rules, just.rules),
     };
     const versions: [WhatIf, WhatIf][] = [[whole, createWhatIf(reach, just)]];
     if (removed.policies.size + removed.rules.size > 0)
@@ -491,6 +498,11 @@ function exemptionsOf({
   };
 }
 
+/** Both sets without copying them. */
+function either<T>(a: Lookup<T>, b: Lookup<T>): Lookup<T> {
+  return { size: a.size + b.size, has: (item) => a.has(item) || b.has(item) };
+}
+
 function placeOf({ policy, rule }: Place): { policy: PolicyRef; path?: string } {
   return { policy: policy.ref, ...(rule === undefined ? {} : { path: rule.path }) };
 }
@@ -567,7 +579,7 @@ interface Cells {
   /** One column for each list of matching rules that a leg meets. */
   of(leg: Leg): readonly number[];
   /** Classes with a column that the leg treats like this one. */
-  classesLike(leg: Leg, sample: number): PeerClass[];
+  classesLike(leg: Leg, sample: number): Iterable<PeerClass>;
 }
 
 function createCells(reach: Reach): Cells {
@@ -598,12 +610,17 @@ function createCells(reach: Reach): Cells {
       }
       return samples;
     },
-    classesLike(leg, sample) {
+    *classesLike(leg, sample) {
       const matching = leg.occurrencesAt(sample);
-      const found = new Set<PeerClass>();
-      for (const [column, { class: id }] of classes.columns.entries())
-        if (leg.occurrencesAt(column) === matching) found.add(classes.list[id] as PeerClass);
-      return [...found];
+      const given = new Set<number>();
+      // The sample first: mostly it is enough.
+      for (let column = -1; column < classes.columns.length; column += 1) {
+        const at = column < 0 ? sample : column;
+        const id = classes.columns[at]?.class ?? -1;
+        if (given.has(id) || leg.occurrencesAt(at) !== matching) continue;
+        given.add(id);
+        yield classes.list[id] as PeerClass;
+      }
     },
   };
 }

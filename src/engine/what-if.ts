@@ -14,8 +14,14 @@ import type { Truth } from './truth.ts';
 
 /** What is imagined away. Policies by position in `Programs.policies`. */
 export interface Without {
-  readonly policies: ReadonlySet<number>;
-  readonly rules: ReadonlySet<CompiledRule>;
+  readonly policies: Lookup<number>;
+  readonly rules: Lookup<CompiledRule>;
+}
+
+/** The part of a set that is needed. */
+export interface Lookup<T> {
+  readonly size: number;
+  has(item: T): boolean;
 }
 
 export interface WhatIf {

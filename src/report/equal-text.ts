@@ -77,7 +77,7 @@ export function renderEquality(view: EqualityView, color: boolean): string {
       break;
     case 'different':
       lines.push(`pods that do not exist yet: ${no}`);
-      for (const pod of future.pods) lines.push(`  imagine ${pod.id}: ${podText(pod)}`);
+      for (const { pod } of future.imagined) lines.push(`  imagine ${pod.id}: ${podText(pod)}`);
       if (view.futureWitness !== undefined) lines.push(...witnessLines(view, view.futureWitness));
       break;
     case 'not-decided': {
@@ -131,7 +131,11 @@ export function toEqualityJson(view: EqualityView): object {
       ...(future.verdict === 'not-decided' ? { open: future.open } : {}),
       ...(future.verdict === 'different'
         ? {
-            imagined: future.pods.map(({ id, namespace, labels }) => ({ id, namespace, labels })),
+            imagined: future.imagined.map(({ pod, namespace }) => ({
+              id: pod.id,
+              labels: pod.labels,
+              namespaceLabels: namespace.labels,
+            })),
           }
         : {}),
       ...(view.futureWitness === undefined ? {} : { witness: witnessJson(view.futureWitness) }),

@@ -1,10 +1,15 @@
 /**
  * `podwall equal A B`: do two sets of policies mean the same? Must not know how that is found.
  */
-import { compareFuture, compareReach, type Witness } from '../../engine/equal.ts';
+import {
+  compareFuture,
+  compareReach,
+  withImagined,
+  type Imagined,
+  type Witness,
+} from '../../engine/equal.ts';
 import { createEvaluator } from '../../engine/evaluate.ts';
 import { computeReach } from '../../engine/reach.ts';
-import type { PodInfo, Snapshot } from '../../engine/snapshot.ts';
 import type { Verdict } from '../../engine/verdict.ts';
 import {
   onText,
@@ -48,12 +53,12 @@ interface EqualOptions extends SideOptions {
 function witnessView(
   sides: readonly [Side, Side],
   witness: Witness,
-  made: readonly PodInfo[],
+  made: readonly Imagined[],
 ): WitnessView {
   const ask = (side: Side, which: 0 | 1): { verdict: Verdict; text: string } => {
     const { source, destination } = witness.ends[which];
     const { protocol, port } = witness;
-    const verdict = createEvaluator(withPods(side.snapshot, made)).evaluate({
+    const verdict = createEvaluator(withImagined(side.snapshot, made)).evaluate({
       source,
       destination,
       protocol,
@@ -66,6 +71,7 @@ function witnessView(
         on: onText(witness),
         verdict,
         nearMisses: [],
+        fixes: [],
         labels: {},
         place: placeIn(side.objects),
       },
@@ -76,10 +82,6 @@ function witnessView(
   const a = ask(sides[0], 0);
   const b = ask(sides[1], 1);
   return { witness, verdicts: [a.verdict, b.verdict], texts: [a.text, b.text] };
-}
-
-function withPods(snapshot: Snapshot, made: readonly PodInfo[]): Snapshot {
-  return made.length === 0 ? snapshot : { ...snapshot, pods: [...snapshot.pods, ...made] };
 }
 
 export const equal: CommandModule = {
@@ -125,7 +127,7 @@ export const equal: CommandModule = {
         ? { nowWitness: witnessView(sides, now.witness, []) }
         : {}),
       ...(future.verdict === 'different'
-        ? { futureWitness: witnessView(sides, future.witness, future.pods) }
+        ? { futureWitness: witnessView(sides, future.witness, future.imagined) }
         : {}),
     };
     io.out(

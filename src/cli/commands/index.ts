@@ -56,6 +56,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./unused.ts')).unused,
   },
   {
+    name: 'gen',
+    summary: 'synthetic clusters for tests and benchmarks',
+    load: async () => (await import('./gen.ts')).gen,
+  },
+  {
     name: 'agent',
     summary: 'enforce the policies on this node',
     load: async () => (await import('./agent.ts')).agent,

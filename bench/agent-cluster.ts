@@ -51,7 +51,11 @@ export function cluster(podCount: number, policyCount: number): KubeObject[] {
         ingress: [
           {
             from: [
-              { podSelector: { matchLabels: { app: `app-${(Math.floor(i / namespaces) + 1) % 10}` } } },
+              {
+                podSelector: {
+                  matchLabels: { app: `app-${(Math.floor(i / namespaces) + 1) % 10}` },
+                },
+              },
               { namespaceSelector: { matchLabels: { team: `t${i % 10}` } } },
             ],
             ports: [{ port: 8080 }, { port: 9090 }],

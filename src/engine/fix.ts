@@ -155,7 +155,11 @@ function append(object: KubeObject, path: string, value: unknown): KubeObject {
   const steps = path.replaceAll(/\[(\d+)\]/g, '.$1').split('.');
   const last = steps.pop() ?? '';
   let place = changed as unknown as Record<string, unknown>;
-  for (const step of steps) place = place[step] as Record<string, unknown>;
+  for (const step of steps) {
+    // A null rule decodes to an empty one.
+    place[step] ??= {};
+    place = place[step] as Record<string, unknown>;
+  }
   place[last] = [...((place[last] as unknown[] | null | undefined) ?? []), value];
   return changed;
 }

@@ -62,10 +62,12 @@ function typeNotes(spec: NetworkPolicySpec): string[] {
   return notes;
 }
 
-function ruleNotes(rules: readonly Rule[], field: 'ingress' | 'egress'): string[] {
+/** A null entry of a list decodes to an empty one. */
+function ruleNotes(rules: readonly (Rule | null)[], field: 'ingress' | 'egress'): string[] {
   const side = field === 'ingress' ? 'from' : 'to';
   const who = field === 'ingress' ? 'ANY source' : 'ANY destination';
-  return rules.flatMap((rule, index) => {
+  return rules.flatMap((given, index) => {
+    const rule = given ?? {};
     const at = `${field}[${index}]`;
     const notes: string[] = [];
     const peers = rule[side] ?? [];
@@ -79,7 +81,8 @@ function ruleNotes(rules: readonly Rule[], field: 'ingress' | 'egress'): string[
       notes.push(`${at} has no ports: it means ANY port and protocol (S121)`);
     }
     for (const [number, port] of ports.entries()) {
-      if (port.protocol === undefined || port.protocol === null) {
+      const { protocol } = (port as NetworkPolicyPort | null) ?? {};
+      if (protocol === undefined || protocol === null) {
         notes.push(`${at}.ports[${number}] has no protocol: it means TCP only (S7)`);
       }
     }

@@ -3,14 +3,14 @@
  * straight from here so that terminal, signals and exit code are the caller's. Must not start labs.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeObject } from '../k8s/types.ts';
 import { callControl } from './control.ts';
 import { LabError } from './errors.ts';
 import { searchPath } from './scripts.ts';
-import { controlPath, removeStateDir } from './state-dir.ts';
+import { apiControlPath, controlPath, removeStateDir } from './state-dir.ts';
 import type {
   ApplyResult,
   ExecOptions,
@@ -29,8 +29,8 @@ const downGraceMs = 5_000;
 
 /** A lab whose daemon listens in `stateDir`. Opens nothing: each call has a connection of its own. */
 export function openLab(stateDir: string): Lab {
-  const path = controlPath(stateDir);
-  const call = async <T>(
+  const callAt = async <T>(
+    path: string,
     method: string,
     params: unknown = null,
     onProgress?: (text: string) => void,
@@ -43,14 +43,24 @@ export function openLab(stateDir: string): Lab {
       throw error;
     }
   };
+  const call = <T>(
+    method: string,
+    params: unknown = null,
+    onProgress?: (text: string) => void,
+  ): Promise<T> => callAt(controlPath(stateDir), method, params, onProgress);
+  /** Who keeps the objects: the API where there is one, else the daemon. */
+  const keeper = <T>(method: string, params: unknown = null): Promise<T> => {
+    const api = apiControlPath(stateDir);
+    return callAt(existsSync(api) ? api : controlPath(stateDir), method, params);
+  };
   const status = (): Promise<LabStatus> => call('status');
   return {
     simulated: false,
-    apply: (objects): Promise<ApplyResult> => call('apply', objects.map(asLabObject)),
-    delete: (refs: readonly ObjectRef[]): Promise<ApplyResult> => call('delete', refs),
-    objects: (): Promise<KubeObject[]> => call('objects'),
+    apply: (objects): Promise<ApplyResult> => keeper('apply', objects.map(asLabObject)),
+    delete: (refs: readonly ObjectRef[]): Promise<ApplyResult> => keeper('delete', refs),
+    objects: (): Promise<KubeObject[]> => keeper('objects'),
     async get(kind, options = {}) {
-      const objects = await call<KubeObject[]>('objects');
+      const objects = await keeper<KubeObject[]>('objects');
       return selectObjects(objects, kind, options);
     },
     async exec(endpoint, argv, options = {}): Promise<ExecResult> {

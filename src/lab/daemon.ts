@@ -10,22 +10,30 @@ import { completeLabConfig, planNodes } from './config.ts';
 import { serveControl, toWire, type Handler } from './control.ts';
 import { createEnforcer, type Enforcer } from './enforce.ts';
 import { LabError, LabUnavailable } from './errors.ts';
-import { createListeners } from './listeners.ts';
+import { startApi } from './api-child.ts';
+import { createHosted, wirings } from './hosted.ts';
+import { createListeners, type Listeners } from './listeners.ts';
+import { createMirror } from './mirror.ts';
 import { busyLimit, mapLimited } from './parallel.ts';
 import { endOf, planProbes, runProbes, type ProbeRunner } from './probe.ts';
 import { scriptArgs, scriptEnv } from './scripts.ts';
-import { controlPath, logPath } from './state-dir.ts';
-import { createStore, noSuchEndpoint, type LabStore, type StoreChange } from './store.ts';
+import { controlPath, labFiles } from './state-dir.ts';
+import {
+  createStore,
+  noSuchEndpoint,
+  type LabStore,
+  type LabView,
+  type StoreChange,
+} from './store.ts';
 import {
   addPodsScript,
   fabricScript,
   netnsPath,
   outsideNetns,
   removePodsScript,
-  type PodWiring,
 } from './topology.ts';
-import type { StoredPod } from './store.ts';
 import type {
+  ApiStatus,
   ApplyResult,
   LabConfig,
   LabLifetime,
@@ -45,6 +53,8 @@ export interface DaemonOrder {
   readonly privileges: 'root' | 'user namespace';
   /** The namespaces' first process as the host numbers it. */
   readonly hostPid: number;
+  /** Objects are kept by an API, whose listening socket came along as a descriptor. */
+  readonly api: boolean;
 }
 
 /** What the daemon writes on standard output until it is ready. */
@@ -90,18 +100,10 @@ function explainKernel(message: string): Error {
   return new LabError(`building the network failed: ${message}`);
 }
 
-/** Pods with a network of their own; hostNetwork pods have their node's. */
-function wirings(pods: readonly StoredPod[]): PodWiring[] {
-  return pods
-    .filter((pod) => !pod.hostNetwork)
-    .map(({ namespace, name, node, slot, addresses }) => {
-      const link = `v${node.index}-${slot}`;
-      return { namespace, name, node, slot, addresses, link };
-    });
-}
+type Queue = <T>(act: () => Promise<T>) => Promise<T>;
 
 /** One change or probe run at a time, in the order asked: a report is about one state. */
-function createQueue(): <T>(act: () => Promise<T>) => Promise<T> {
+function createQueue(): Queue {
   let last: Promise<unknown> = Promise.resolve();
   return (act) => {
     const next = last.then(act, act);
@@ -111,18 +113,19 @@ function createQueue(): <T>(act: () => Promise<T>) => Promise<T> {
 }
 
 interface Running {
-  readonly store: LabStore;
-  readonly enforcer: Enforcer;
   readonly handlers: Readonly<Record<string, Handler>>;
+  /** Calls that come before the lab is ready: the API's own. */
+  readonly internal: readonly string[];
+  boot(): Promise<void>;
 }
 
-function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): Promise<void> } {
-  const store = createStore(config);
-  const enforcer = createEnforcer(config.nodes);
-  const listeners = createListeners();
-  const queue = createQueue();
-  const startedAt = new Date();
-
+/** Objects kept here, changed by the calls `apply` and `delete`: for a lab without an API. */
+function createDirect(
+  store: LabStore,
+  enforcer: Enforcer,
+  listeners: Listeners,
+  queue: Queue,
+): Record<string, Handler> {
   async function carryOut(change: StoreChange, started: number): Promise<ApplyResult> {
     const notices = [...change.notices];
     for (const pod of change.removed) listeners.close(pod.id);
@@ -144,12 +147,35 @@ function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): P
     store.markReady(change.added);
     return { changes: change.changes, notices, tookMs: performance.now() - started };
   }
-
   const changing = (act: () => StoreChange): Promise<ApplyResult> =>
     queue(async () => {
       const started = performance.now();
       return carryOut(act(), started);
     });
+  return {
+    apply: (params) => changing(() => store.apply(params as LabObject[])),
+    delete: (params) => changing(() => store.delete(params as ObjectRef[])),
+  };
+}
+
+function createLab(order: DaemonOrder, config: LabConfig): Running {
+  const enforcer = createEnforcer(config.nodes);
+  const listeners = createListeners();
+  const queue = createQueue();
+  const startedAt = new Date();
+
+  let view: LabView;
+  let changes: Readonly<Record<string, Handler>>;
+  if (order.api) {
+    const mirror = createMirror(config);
+    view = mirror;
+    changes = createHosted({ mirror, enforcer, listeners, queue, shell });
+  } else {
+    const store = createStore(config);
+    view = store;
+    changes = createDirect(store, enforcer, listeners, queue);
+  }
+  let api: ApiStatus | undefined;
 
   const runner: ProbeRunner = {
     attempt: (netns, tasks) => sendProbes(netns, { concurrency: probesPerSource, tasks }),
@@ -159,13 +185,13 @@ function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): P
   };
 
   const status = (): LabStatus => {
-    const pods = store.pods();
+    const pods = view.pods();
     return {
       simulated: false,
       startedAt: startedAt.toISOString(),
       uptimeMs: Date.now() - startedAt.getTime(),
       config,
-      nodes: store.nodes.map((node) => ({
+      nodes: view.nodes.map((node) => ({
         name: node.name,
         addresses: node.addresses,
         podCidrs: node.podCidrs,
@@ -174,28 +200,28 @@ function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): P
       })),
       outside: config.outside,
       pods: pods.length,
-      readyPods: store.readyPods(),
-      policies: store.countPolicies(),
+      readyPods: view.readyPods(),
+      policies: view.countPolicies(),
       privileges: order.privileges,
       pid: order.hostPid,
       stateDir: order.stateDir,
+      ...(api === undefined ? {} : { api }),
     };
   };
 
   const handlers: Record<string, Handler> = {
-    apply: (params) => changing(() => store.apply(params as LabObject[])),
-    delete: (params) => changing(() => store.delete(params as ObjectRef[])),
-    objects: async () => store.objects(),
+    ...changes,
+    objects: async () => view.objects(),
     status: async () => status(),
     async where(params) {
-      const endpoint = store.endpoint(params as string);
+      const endpoint = view.endpoint(params as string);
       if (endpoint === undefined) throw noSuchEndpoint(params as string);
       return { netns: netnsPath(endOf(endpoint).netns), pid: order.hostPid };
     },
     probe: (params, onProgress) =>
       queue(async () => {
         const request = params as ProbeRequest;
-        const plan = planProbes(store, request);
+        const plan = planProbes(view, request);
         const { timeoutMs } = request;
         return runProbes(plan, runner, {
           onProgress,
@@ -213,17 +239,24 @@ function createLab(order: DaemonOrder, config: LabConfig): Running & { boot(): P
   };
 
   return {
-    store,
-    enforcer,
     handlers,
+    internal: Object.keys(order.api ? changes : {}),
     async boot() {
       tell({ kind: 'progress', text: `building ${config.nodes.length} nodes and the wire` });
       await shell(fabricScript(planNodes(config), config.outside));
-      await enforcer.enforce(store.objects());
+      await enforcer.enforce(view.objects());
       tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
       await mapLimited(config.outside, busyLimit(), ({ name, ports = [] }) =>
         listeners.open({ endpoint: name, netns: outsideNetns(name), ports, ownNetwork: true }),
       );
+      if (!order.api) return;
+      tell({ kind: 'progress', text: 'starting the API' });
+      const { stateDir } = order;
+      api = await startApi({ config, stateDir }, (code) => {
+        // It kept the objects: without it this is no cluster any more.
+        process.stderr.write(`the API ended (code ${code ?? 'none'}), and the lab with it\n`);
+        stop(order, 1);
+      });
     },
   };
 }
@@ -247,8 +280,7 @@ async function sendProbes(netns: string, batch: ProbeBatch): Promise<ProbeSighti
 function stop(order: DaemonOrder | undefined, code: number): never {
   if (!stopping && listening && order !== undefined) {
     stopping = true;
-    rmSync(controlPath(order.stateDir), { force: true });
-    rmSync(logPath(order.stateDir), { force: true });
+    for (const file of labFiles(order.stateDir)) rmSync(file, { force: true });
     try {
       rmdirSync(order.stateDir);
     } catch {
@@ -294,7 +326,8 @@ async function main(): Promise<void> {
       Object.entries(lab.handlers).map(([method, handler]): [string, Handler] => [
         method,
         async (params, onProgress) => {
-          if (!ready && method !== 'down') throw new LabError('the lab is still starting');
+          if (!ready && method !== 'down' && !lab.internal.includes(method))
+            throw new LabError('the lab is still starting');
           return handler(params, onProgress);
         },
       ]),

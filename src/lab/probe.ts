@@ -6,7 +6,7 @@ import { formatAddress, parseAddress } from '../net/address.ts';
 import type { Drop } from '../dataplane/model.ts';
 import { familyOf } from './config.ts';
 import { mapLimited } from './parallel.ts';
-import { noSuchEndpoint, type LabEndpoint, type LabStore } from './store.ts';
+import { noSuchEndpoint, type LabEndpoint, type LabView } from './store.ts';
 import { fabricNetns, nodeNetns, outsideNetns, podNetns } from './topology.ts';
 import type {
   DropEvidence,
@@ -87,7 +87,7 @@ export function endOf(endpoint: LabEndpoint): ProbeEnd {
   }
 }
 
-function resolveEnds(store: LabStore, names: readonly string[]): ProbeEnd[] {
+function resolveEnds(store: LabView, names: readonly string[]): ProbeEnd[] {
   const ends = new Map<string, ProbeEnd>();
   for (const name of names) {
     if (name.endsWith('/*')) {
@@ -104,7 +104,7 @@ function resolveEnds(store: LabStore, names: readonly string[]): ProbeEnd[] {
 }
 
 /** Every probe a request asks for. Throws `LabError` for a name that leads nowhere. */
-export function planProbes(store: LabStore, request: ProbeRequest): ProbePlan {
+export function planProbes(store: LabView, request: ProbeRequest): ProbePlan {
   const pods = store.pods().map((pod) => pod.id);
   const outside = store.config.outside.map((host) => host.name);
   const sources = resolveEnds(store, request.from ?? [...pods, ...outside]);

@@ -6,8 +6,10 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** `binder` and `prober` import `wire` and Node only, `daemon` imports the product. */
-export type LabScript = 'daemon' | 'binder' | 'prober';
+/** `daemon` and `api-main` import the product and live long, the others `wire` and Node only. */
+export type LabScript = 'daemon' | 'api-main' | 'binder' | 'prober' | 'dialer' | 'agnhost';
+
+const longLived: readonly LabScript[] = ['daemon', 'api-main'];
 
 const unbuilt = import.meta.url.endsWith('.ts');
 
@@ -29,7 +31,7 @@ function newerBuild(script: LabScript): string | undefined {
  */
 export function scriptArgs(script: LabScript): string[] {
   if (!unbuilt) return [fileURLToPath(new URL(`./${script}.js`, import.meta.url))];
-  const built = script === 'daemon' ? undefined : newerBuild(script);
+  const built = longLived.includes(script) ? undefined : newerBuild(script);
   if (built !== undefined) return [built];
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
   return ['--import', tsx, fileURLToPath(new URL(`./${script}.ts`, import.meta.url))];

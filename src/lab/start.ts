@@ -12,6 +12,7 @@ import {
   readFileSync,
   readdirSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { openLab } from './client.ts';
@@ -35,6 +36,8 @@ import type { Lab, LabConfig, LabLifetime } from './types.ts';
 export interface StartOptions {
   /** Default `detached`. */
   readonly lifetime?: LabLifetime;
+  /** Objects are kept by a Kubernetes API on this machine's loopback. Default false. */
+  readonly api?: boolean;
   readonly onProgress?: (text: string) => void;
   /** Aborting while it starts takes everything back and rejects with the reason. */
   readonly signal?: AbortSignal;
@@ -127,9 +130,12 @@ export async function startLab(
     await removeStaleSocket(stateDir);
   }
   onProgress?.('making namespaces');
-  const child = spawnDaemon(stateDir);
+  const { api = false } = options;
+  const door = api ? await openDoor() : undefined;
+  const child = spawnDaemon(stateDir, door?.fd);
+  door?.close();
   try {
-    await becomeReady(child, { config: complete, stateDir, lifetime }, options);
+    await becomeReady(child, { config: complete, stateDir, lifetime, api }, options);
     if (!(await answers(stateDir)))
       throw new LabError('the lab runs, but its socket cannot be reached');
   } catch (error) {
@@ -170,7 +176,22 @@ async function answers(stateDir: string): Promise<boolean> {
   }
 }
 
-function spawnDaemon(stateDir: string): ChildProcess {
+/**
+ * The API's socket, made here: a socket stays in the network it was made in, so that kubectl reaches
+ * it on this machine's loopback while the process that serves it lives and dies inside the lab.
+ */
+async function openDoor(): Promise<{ readonly fd: number; close(): void }> {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { fd = -1 } = (server as unknown as { _handle?: { fd?: number } })._handle ?? {};
+  if (fd < 0) throw new LabError('this Node.js does not tell the descriptor of a socket');
+  return { fd, close: () => server.close() };
+}
+
+function spawnDaemon(stateDir: string, door: number | undefined): ChildProcess {
   const log = openSync(logPath(stateDir), 'a', 0o600);
   const user = isRoot() ? [] : ['--user', '--map-root-user'];
   const namespaces = [
@@ -187,7 +208,8 @@ function spawnDaemon(stateDir: string): ChildProcess {
     return spawn('unshare', [...namespaces, 'sh', '-c', boot, 'sh', stateDir, ...daemon], {
       // Its own session: Ctrl-C in the terminal is for the command, which then says what shall end.
       detached: true,
-      stdio: ['pipe', 'pipe', log],
+      // Descriptor 3 is `apiSocketFd`.
+      stdio: ['pipe', 'pipe', log, ...(door === undefined ? [] : [door])],
       env: scriptEnv(),
       cwd: '/',
     });
@@ -198,7 +220,7 @@ function spawnDaemon(stateDir: string): ChildProcess {
 
 function becomeReady(
   child: ChildProcess,
-  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime'>,
+  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime' | 'api'>,
   options: StartOptions,
 ): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -27,6 +27,25 @@ export function controlPath(stateDir: string): string {
   return join(stateDir, 'control.sock');
 }
 
+/** Where the API's process takes the calls that change objects. */
+export function apiControlPath(stateDir: string): string {
+  return join(stateDir, 'api.sock');
+}
+
+export function kubeconfigPath(stateDir: string): string {
+  return join(stateDir, 'kubeconfig');
+}
+
+/** Everything a lab may leave in its directory, besides what somebody else keeps there. */
+export function labFiles(stateDir: string): string[] {
+  return [
+    controlPath(stateDir),
+    apiControlPath(stateDir),
+    kubeconfigPath(stateDir),
+    logPath(stateDir),
+  ];
+}
+
 export function logPath(stateDir: string): string {
   return join(stateDir, 'daemon.log');
 }
@@ -55,8 +74,7 @@ function checkLength(stateDir: string): void {
 
 /** Removes what a lab put there, and the directory when nothing else is in it. */
 export async function removeStateDir(stateDir: string): Promise<void> {
-  await removeStaleSocket(stateDir);
-  await rm(logPath(stateDir), { force: true });
+  for (const file of labFiles(stateDir)) await rm(file, { force: true });
   try {
     await rmdir(stateDir);
   } catch (error) {
@@ -67,6 +85,7 @@ export async function removeStateDir(stateDir: string): Promise<void> {
 
 export async function removeStaleSocket(stateDir: string): Promise<void> {
   await rm(controlPath(stateDir), { force: true });
+  await rm(apiControlPath(stateDir), { force: true });
 }
 
 /** Own private directories that `isDead` says have no lab any more: both it and its parent were killed. */

@@ -51,18 +51,22 @@ export type LabEndpoint =
   | { readonly kind: 'outside'; readonly host: OutsideHost }
   | { readonly kind: 'node'; readonly node: NodePlan };
 
-export interface LabStore {
+/** What probes, exec and status read, whoever keeps the objects. */
+export interface LabView {
   readonly config: LabConfig;
   readonly nodes: readonly NodePlan[];
-  apply(objects: readonly LabObject[]): StoreChange;
-  delete(refs: readonly ObjectRef[]): StoreChange;
   objects(): KubeObject[];
   pods(): StoredPod[];
   endpoint(name: string): LabEndpoint | undefined;
-  /** Says that policies are in force and listeners answer. */
-  markReady(pods: readonly StoredPod[]): void;
   readyPods(): number;
   countPolicies(): number;
+}
+
+export interface LabStore extends LabView {
+  apply(objects: readonly LabObject[]): StoreChange;
+  delete(refs: readonly ObjectRef[]): StoreChange;
+  /** Says that policies are in force and listeners answer. */
+  markReady(pods: readonly StoredPod[]): void;
 }
 
 interface Entry {
@@ -163,17 +167,15 @@ export function createStore(config: LabConfig): LabStore {
       }),
     objects: () => [...entries.values()].map((entry) => withStatus(entry, ready)),
     pods: () => podsOf(entries),
-    endpoint(name) {
-      if (name.includes('/')) {
-        const [namespace, pod] = name.split('/', 2);
-        const found = entries.get(keyOf('Pod', namespace, pod ?? ''))?.pod;
-        return found === undefined ? undefined : { kind: 'pod', pod: found };
-      }
-      const host = config.outside.find((one) => one.name === name);
-      if (host !== undefined) return { kind: 'outside', host };
-      const node = nodes.find((one) => one.name === name);
-      return node === undefined ? undefined : { kind: 'node', node };
-    },
+    endpoint: (name) =>
+      endpointNamed(name, {
+        config,
+        nodes,
+        pod(id) {
+          const [namespace, pod = ''] = id.split('/', 2);
+          return entries.get(keyOf('Pod', namespace, pod))?.pod;
+        },
+      }),
     markReady(pods) {
       for (const pod of pods) ready.add(pod.uid);
     },
@@ -183,6 +185,25 @@ export function createStore(config: LabConfig): LabStore {
         ({ object }) => policyKindOf(object.apiVersion, object.kind) !== undefined,
       ).length,
   };
+}
+
+/** Where a name leads: `NAMESPACE/POD`, or the bare name of an outside host or node. */
+export function endpointNamed(
+  name: string,
+  known: {
+    readonly config: LabConfig;
+    readonly nodes: readonly NodePlan[];
+    pod(id: string): StoredPod | undefined;
+  },
+): LabEndpoint | undefined {
+  if (name.includes('/')) {
+    const pod = known.pod(name);
+    return pod === undefined ? undefined : { kind: 'pod', pod };
+  }
+  const host = known.config.outside.find((one) => one.name === name);
+  if (host !== undefined) return { kind: 'outside', host };
+  const node = known.nodes.find((one) => one.name === name);
+  return node === undefined ? undefined : { kind: 'node', node };
 }
 
 interface DraftContext {

@@ -147,6 +147,16 @@ export interface NodeStatus {
   readonly revision: string;
 }
 
+/** The Kubernetes API of a lab. */
+export interface ApiStatus {
+  /** On the host's loopback. */
+  readonly server: string;
+  /** File for KUBECONFIG, readable by its owner only. */
+  readonly kubeconfig: string;
+  /** As the lab numbers it. */
+  readonly pid: number;
+}
+
 export interface LabStatus {
   readonly simulated: boolean;
   readonly startedAt: string;
@@ -161,6 +171,8 @@ export interface LabStatus {
   /** Host pid of the lab's first process; absent when simulated. */
   readonly pid?: number;
   readonly stateDir?: string;
+  /** Absent: the lab was started without one. */
+  readonly api?: ApiStatus;
 }
 
 export interface ExecOptions {

@@ -16,7 +16,8 @@ import { CliError, type CommandModule, type ExitCode, type Io } from '../command
 
 const help = `
 Examples:
-  podwall lab up                                   two nodes, no pods yet
+  podwall lab up                                   two nodes, namespaces dev and prod, four pods
+  export KUBECONFIG=…                              the line that lab up prints, then kubectl
   podwall lab up -f manifests/ --nodes 3           three nodes and everything in a directory
   podwall lab apply -f policy.yaml                 returns when every node enforces it
   podwall lab get pods -A -o wide
@@ -34,7 +35,12 @@ function declareUp(command: Command): void {
   command
     .command('up')
     .description('Start the lab; it lives until `podwall lab down`, this command only starts it.')
-    .option('-f, --filename <path>', 'apply these once it runs: file, directory or -', collect)
+    .option(
+      '-f, --filename <path>',
+      'apply these instead of dev and prod: file, directory, -',
+      collect,
+    )
+    .option('--empty', 'no pods at all')
     .option('--nodes <n|names>', 'how many nodes, or their names separated by commas')
     .option('--stack <stack>', 'ipv4, ipv6 or dual (default dual)')
     .option('--outside <name=addresses>', 'a host beside the cluster (repeatable)', collect)
@@ -191,12 +197,18 @@ const up: Sub = async (io, _args, options) => {
     io.err('look at it with `podwall lab status`, end it with `podwall lab down`\n');
     return 0;
   }
-  const objects = files === undefined ? [] : await readObjects(io, files, 'default');
+  const objects =
+    files !== undefined
+      ? await readObjects(io, files, 'default')
+      : options['empty'] === true
+        ? []
+        : await seedObjects(complete.nodes);
   const started = performance.now();
   let fresh: Lab;
   try {
     fresh = await startLab(wanted, {
       lifetime: 'detached',
+      api: true,
       signal: io.signal,
       onProgress: (text) => io.err(`  ${text}\n`),
     });
@@ -214,12 +226,25 @@ const up: Sub = async (io, _args, options) => {
     await fresh.down();
     throw error;
   }
-  const { nodes, readyPods } = await fresh.status();
+  const { nodes, readyPods, api } = await fresh.status();
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   io.err(`the lab is up: ${nodes.length} nodes, ${readyPods} pods, in ${seconds} s\n`);
-  io.err('next: `podwall lab apply -f FILE`, `podwall lab probe`, `podwall lab down`\n');
+  io.err('next: kubectl, `podwall lab probe`, `podwall lab down`\n');
+  if (api !== undefined) io.out(`export KUBECONFIG=${shellWord(api.kubeconfig)}\n`);
   return 0;
 };
+
+/** A word as every shell reads it back. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+async function seedObjects(nodes: readonly string[]): Promise<LabObject[]> {
+  const { seedClusterOn } = await import('../../lab/story/cluster.ts');
+  const { parseManifests } = await import('../../manifest/parse.ts');
+  const { objects } = parseManifests({ file: 'the seed cluster', text: seedClusterOn(nodes) });
+  return objects.map(({ object }) => ({ object }));
+}
 
 function readConfig(options: Options): Partial<LabConfig> {
   const nodes = options['nodes'] as string | undefined;

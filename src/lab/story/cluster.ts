@@ -69,9 +69,14 @@ const seedPods: readonly StoryPod[] = [
   },
 ];
 
-/** Namespaces `dev` and `prod`, pods `devserver-1/2` and `prodserver-1/2`. */
-export const seedCluster: string = [
-  namespaceManifest('dev', { env: 'dev' }),
-  namespaceManifest('prod', { env: 'prod' }),
-  ...seedPods.map(podManifest),
-].join('---\n');
+/** Namespaces `dev` and `prod`, pods `devserver-1/2` and `prodserver-1/2`, on the first two of `nodes`. */
+export function seedClusterOn(nodes: readonly string[]): string {
+  const [first = 'node-1', second = first] = nodes;
+  return [
+    namespaceManifest('dev', { env: 'dev' }),
+    namespaceManifest('prod', { env: 'prod' }),
+    ...seedPods.map((pod) => podManifest({ ...pod, node: pod.node === 'node-1' ? first : second })),
+  ].join('---\n');
+}
+
+export const seedCluster: string = seedClusterOn(['node-1', 'node-2']);

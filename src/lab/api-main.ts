@@ -1,0 +1,82 @@
+/**
+ * The API's process: inside the lab's namespaces, but serving a socket of the host's loopback that it
+ * inherited, so that kubectl reaches it and it cannot outlive the lab. Must not be imported;
+ * `api-child.ts` runs it.
+ */
+import { createServer, type AddressInfo } from 'node:net';
+import { createInterface } from 'node:readline';
+import { writeKubeconfig } from './api/kubeconfig.ts';
+import { dualServiceRanges, type ServiceRanges } from './api/service-address.ts';
+import { startLabApi } from './api/start.ts';
+import { apiSocketFd, type ApiNews, type ApiOrder } from './api-child.ts';
+import { createApiObjects } from './api-objects.ts';
+import { hasFamily, planNodes } from './config.ts';
+import { callControl, serveControl, toWire } from './control.ts';
+import { followStore } from './object-sync.ts';
+import { createPodRuntime, type Call } from './pod-runtime.ts';
+import { apiControlPath, controlPath, kubeconfigPath } from './state-dir.ts';
+import type { LabObject, ObjectRef, Stack } from './types.ts';
+
+function tell(news: ApiNews): void {
+  process.stdout.write(`${JSON.stringify(news)}\n`);
+}
+
+function log(error: unknown): void {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`${new Date().toISOString()} api: ${text}\n`);
+}
+
+function serviceRanges(stack: Stack): ServiceRanges {
+  const { ipv4, ipv6 } = dualServiceRanges;
+  return {
+    ...(hasFamily(stack, 4) && ipv4 !== undefined ? { ipv4 } : {}),
+    ...(hasFamily(stack, 6) && ipv6 !== undefined ? { ipv6 } : {}),
+  };
+}
+
+async function serve({ config, stateDir }: ApiOrder): Promise<void> {
+  const call: Call = (method, params) => callControl(controlPath(stateDir), method, params);
+  const door = createServer();
+  await new Promise<void>((resolve, reject) => {
+    door.once('error', reject);
+    door.listen({ fd: apiSocketFd }, resolve);
+  });
+  const { port } = door.address() as AddressInfo;
+  const api = await startLabApi({
+    runtime: createPodRuntime(call),
+    address: { host: '127.0.0.1', port },
+    serviceRanges: serviceRanges(config.stack),
+    nodes: planNodes(config).map(({ name, addresses, podCidrs }) => ({
+      name,
+      addresses,
+      podCIDRs: podCidrs,
+    })),
+  });
+  door.on('connection', (socket) => api.accept(socket));
+  const sync = followStore(api.store, (order) => call('sync', order), log);
+  const objects = createApiObjects(api.writer, () => sync.settled());
+  await serveControl(apiControlPath(stateDir), {
+    apply: (params) => objects.apply(params as LabObject[]),
+    delete: (params) => objects.delete(params as ObjectRef[]),
+    objects: async () => objects.objects(),
+  });
+  const kubeconfig = kubeconfigPath(stateDir);
+  await writeKubeconfig(kubeconfig, {
+    server: api.url,
+    authority: api.certificate.cert,
+    token: api.token,
+  });
+  await sync.settled();
+  tell({ kind: 'ready', status: { server: api.url, kubeconfig } });
+}
+
+// A request must not end the lab; what broke is in the log.
+process.on('uncaughtException', log);
+process.on('unhandledRejection', log);
+
+createInterface({ input: process.stdin }).once('line', (line) => {
+  serve(JSON.parse(line) as ApiOrder).catch((error: unknown) => {
+    tell({ kind: 'failed', error: toWire(error) });
+    process.exit(1);
+  });
+});

@@ -1,0 +1,176 @@
+/**
+ * The daemon's part when the API keeps the objects: it runs the pods it is told to, follows the
+ * objects that decide about packets, and answers when both are in force. What comes in while it works
+ * is done together in the next round. Must not know of the API beyond its calls.
+ */
+import type { KubeObject, Pod } from '../k8s/types.ts';
+import type { Handler } from './control.ts';
+import type { Enforcer } from './enforce.ts';
+import type { Listeners } from './listeners.ts';
+import type { Mirror } from './mirror.ts';
+import { busyLimit, mapLimited } from './parallel.ts';
+import { endOf } from './probe.ts';
+import type { StoredPod } from './store.ts';
+import { addPodsScript, netnsPath, removePodsScript, type PodWiring } from './topology.ts';
+import type { LabPort, ObjectRef } from './types.ts';
+
+/** `podStart`: a pod with `metadata.uid` and `spec.nodeName`, and the ports the lab shall answer on. */
+export interface PodOrder {
+  readonly object: Pod;
+  readonly ports: readonly LabPort[];
+}
+
+/** `podStop`. */
+export interface PodEnd {
+  readonly uid: string;
+}
+
+/** Answer to `podStart`: wired, under policy, answering. */
+export interface PodAnswer {
+  readonly podIPs: readonly string[];
+  readonly hostIP: string;
+  /** Path of its network namespace. */
+  readonly netns: string;
+  /** Ports that could not be opened, one sentence each. */
+  readonly notices: readonly string[];
+}
+
+/** `sync`: newer states of objects, and objects that are gone. The answer comes when they are in force. */
+export interface SyncOrder {
+  readonly put: readonly KubeObject[];
+  readonly gone: readonly ObjectRef[];
+}
+
+interface Parts {
+  readonly mirror: Mirror;
+  readonly enforcer: Enforcer;
+  readonly listeners: Listeners;
+  /** Rounds and probe runs take turns. */
+  readonly queue: <T>(act: () => Promise<T>) => Promise<T>;
+  readonly shell: (script: string) => Promise<void>;
+  readonly onObjects?: (objects: readonly KubeObject[]) => Promise<void>;
+}
+
+type Job =
+  | ({ readonly kind: 'start' } & PodOrder)
+  | ({ readonly kind: 'stop' } & PodEnd)
+  | ({ readonly kind: 'sync' } & SyncOrder);
+
+/** Pods with a network of their own; hostNetwork pods have their node's. */
+export function wirings(pods: readonly StoredPod[]): PodWiring[] {
+  return pods
+    .filter((pod) => !pod.hostNetwork)
+    .map(({ namespace, name, node, slot, addresses }) => {
+      const link = `v${node.index}-${slot}`;
+      return { namespace, name, node, slot, addresses, link };
+    });
+}
+
+/** The calls `podStart`, `podStop` and `sync`. */
+export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
+  const { mirror, enforcer, listeners } = parts;
+
+  async function round(jobs: readonly Job[]): Promise<unknown[]> {
+    const removed: StoredPod[] = [];
+    const added = new Map<number, StoredPod>();
+    const results: unknown[] = jobs.map(() => undefined);
+    let changed = false;
+    const end = (pod: StoredPod | undefined): void => {
+      if (pod === undefined) return;
+      removed.push(pod);
+      listeners.close(pod.id);
+    };
+    jobs.forEach((job, index) => {
+      try {
+        if (job.kind === 'stop') {
+          end(mirror.release(job.uid));
+        } else if (job.kind === 'start') {
+          const { namespace = 'default', name = '' } = job.object.metadata;
+          // Deleted by force and made again: the old one has to go first.
+          const old = mirror.running(`${namespace}/${name}`);
+          if (old !== undefined) end(mirror.release(old.uid));
+          added.set(index, mirror.place(job.object, job.ports));
+          mirror.put([job.object]);
+        } else {
+          changed = mirror.put(job.put) || changed;
+          changed = mirror.drop(job.gone) || changed;
+        }
+      } catch (error) {
+        results[index] = error;
+      }
+    });
+    const started = [...added.values()];
+    await parts.shell(removePodsScript(wirings(removed)));
+    try {
+      await parts.shell(addPodsScript(wirings(started)));
+    } catch (error) {
+      for (const pod of started) mirror.release(pod.uid);
+      throw error;
+    }
+    if (changed || removed.length > 0 || started.length > 0) {
+      const objects = mirror.objects();
+      await enforcer.enforce(objects);
+      await parts.onObjects?.(objects);
+    }
+    // Only now, with policies in force, does anything answer in the new pods.
+    await mapLimited([...added], busyLimit(), async ([index, pod]) => {
+      const { netns } = endOf({ kind: 'pod', pod });
+      const notices = await listeners.open({
+        endpoint: pod.id,
+        netns,
+        ports: pod.ports,
+        ownNetwork: !pod.hostNetwork,
+      });
+      const [hostIP = ''] = pod.node.addresses;
+      const path = netnsPath(netns);
+      const answer: PodAnswer = { podIPs: pod.addresses, hostIP, netns: path, notices };
+      results[index] = answer;
+    });
+    return results;
+  }
+
+  const add = createBatch<Job>((jobs) => parts.queue(() => round(jobs)));
+  return {
+    podStart: (params) => add({ kind: 'start', ...(params as PodOrder) }),
+    podStop: (params) => add({ kind: 'stop', ...(params as PodEnd) }),
+    sync: (params) => add({ kind: 'sync', ...(params as SyncOrder) }),
+  };
+}
+
+interface Waiting<T> {
+  readonly item: T;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** Gathers what is added while `run` works; a result that is an `Error` rejects its item alone. */
+export function createBatch<T>(
+  run: (items: readonly T[]) => Promise<unknown[]>,
+): (item: T) => Promise<unknown> {
+  let waiting: Waiting<T>[] = [];
+  let working = false;
+  const work = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const batch = waiting;
+      waiting = [];
+      try {
+        const results = await run(batch.map(({ item }) => item));
+        batch.forEach(({ resolve, reject }, index) => {
+          const result = results[index];
+          if (result instanceof Error) reject(result);
+          else resolve(result);
+        });
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+    }
+    working = false;
+  };
+  return (item) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ item, resolve, reject });
+      if (working) return;
+      working = true;
+      setImmediate(() => void work());
+    });
+}

@@ -1,0 +1,66 @@
+/**
+ * Programs inside a pod: started in its network, on pipes or on a terminal, and ended with all their
+ * children. Must not know which program or why.
+ */
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { spawnOnTerminal } from './api/pty.ts';
+import type { ExecSession } from './api/runtime.ts';
+
+export interface ProcessPlace {
+  /** Path of the network namespace. */
+  readonly netns: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface PodProcess extends ExecSession {
+  /** To the program and everything of its process group. */
+  signal(name: NodeJS.Signals): void;
+}
+
+/** What runs a program at `place`; the program's own arguments follow. */
+function entering(place: ProcessPlace): string[] {
+  return ['nsenter', `--net=${place.netns}`, '--'];
+}
+
+/** Starts a program in a pod. It is the first of its process group. */
+export function startInPod(
+  place: ProcessPlace,
+  argv: readonly string[],
+  options: { readonly tty?: boolean } = {},
+): PodProcess {
+  const command = [...entering(place), ...argv];
+  const env = { ...place.env };
+  if (options.tty === true) {
+    const session = spawnOnTerminal(command, { env, cwd: '/' });
+    return { ...session, signal: () => session.kill() };
+  }
+  const [program = '', ...args] = command;
+  const child = spawn(program, args, { stdio: 'pipe', detached: true, env, cwd: '/' });
+  const exit = new Promise<number>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+    });
+  });
+  // Whoever wants to know asks; nobody has to.
+  exit.catch(() => {});
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    exit,
+    kill: () => signalGroup(child.pid, 'SIGKILL'),
+    signal: (name) => signalGroup(child.pid, name),
+  };
+}
+
+/** Signals a whole process group, if it is still there. */
+function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // Ended meanwhile.
+  }
+}

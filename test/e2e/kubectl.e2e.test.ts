@@ -260,7 +260,12 @@ function steps(ns: string): Step[] {
     {
       name: 'patch, JSON',
       args: [
-        ...['patch', 'netpol', 'np1', ...n, '--type=json', '-p'],
+        'patch',
+        'netpol',
+        'np1',
+        ...n,
+        '--type=json',
+        '-p',
         '[{"op":"add","path":"/metadata/labels/c","value":"d"}]',
       ],
       prints: /patched/,
@@ -273,7 +278,13 @@ function steps(ns: string): Step[] {
     {
       name: 'patch of the status',
       args: [
-        ...['patch', 'pod', 'p', ...n, '--subresource=status', '--type=merge', '-p'],
+        'patch',
+        'pod',
+        'p',
+        ...n,
+        '--subresource=status',
+        '--type=merge',
+        '-p',
         '{"status":{"message":"hello"}}',
       ],
       prints: /patched/,

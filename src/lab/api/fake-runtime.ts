@@ -27,7 +27,7 @@ export function spawnPlain(command: readonly string[]): ExecSession {
     stderr: child.stderr,
     exit,
     kill() {
-      if (child.pid === undefined || child.exitCode !== null) return;
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
       try {
         process.kill(-child.pid, 'SIGKILL');
       } catch {

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { listObjects, selectionOf, startWatch, type Watch } from './list-watch.ts';
-import type { ApiObject, JsonObject } from './object.ts';
+import { stringAt, type ApiObject, type JsonObject } from './object.ts';
 import { kindOf } from './registry.ts';
 import { ApiError } from './status.ts';
 import { createStore, type Store } from './store.ts';
@@ -57,7 +57,7 @@ function watch(text: string, more: Partial<Parameters<typeof startWatch>[0]> = {
 const brief = (seen: Seen): string[] =>
   seen.events.map(
     ({ type, object }) =>
-      `${type} ${String(object.metadata?.['name'] ?? '-')}@${String(object.metadata?.['resourceVersion'] ?? '-')}`,
+      `${type} ${stringAt(object, 'metadata', 'name') || '-'}@${stringAt(object, 'metadata', 'resourceVersion') || '-'}`,
   );
 
 describe('lists', () => {

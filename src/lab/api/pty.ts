@@ -59,7 +59,7 @@ export function spawnOnTerminal(
     exit,
     resize: (columns, rows) => void resize(columns, rows),
     kill() {
-      if (child.pid === undefined || child.exitCode !== null) return;
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
       try {
         process.kill(-child.pid, 'SIGKILL');
       } catch {

@@ -4,6 +4,7 @@
  */
 import { arch, release } from 'node:os';
 import { createCertificate } from './certificate.ts';
+import { startEventExpiry } from './controllers/events.ts';
 import { startGarbageCollector } from './controllers/garbage.ts';
 import { startKubelet } from './controllers/kubelet.ts';
 import { startNamespaceController } from './controllers/namespaces.ts';
@@ -86,6 +87,7 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     startKubelet(writer, options.runtime, { recordEvents: options.recordEvents !== false }),
     ...startWorkloadControllers(writer),
     startEndpointsController(writer),
+    startEventExpiry(writer),
   ];
   const server = await startApiServer({
     writer,

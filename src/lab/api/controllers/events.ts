@@ -1,7 +1,7 @@
 /**
  * Records what happened to an object as an Event; repeats are counted, not added.
  */
-import { type ApiObject, numberAt, timestamp } from '../object.ts';
+import { type ApiObject, numberAt, stringAt, timestamp } from '../object.ts';
 import { kindOf } from '../registry.ts';
 import { keyOf } from '../resource.ts';
 import type { Writer } from '../write.ts';
@@ -63,5 +63,26 @@ export function createRecorder(writer: Writer, component: string, host = ''): Re
     } catch {
       // The namespace is going or gone.
     }
+  };
+}
+
+/** Events live for an hour, as on a real server; looks once a minute. */
+export function startEventExpiry(writer: Writer, lifetimeMs: number = 3_600_000): { stop(): void } {
+  const { bucket } = kindOf('v1', 'Event');
+  const timer = setInterval(
+    () => {
+      const oldest = writer.now() - lifetimeMs;
+      for (const event of writer.store.list(bucket).objects) {
+        const seen = stringAt(event, 'lastTimestamp') || (event.metadata.creationTimestamp ?? '');
+        if (Date.parse(seen) < oldest)
+          writer.store.remove(bucket, `${event.metadata.namespace ?? ''}/${event.metadata.name}`);
+      }
+    },
+    Math.min(60_000, lifetimeMs),
+  ).unref();
+  return {
+    stop() {
+      clearInterval(timer);
+    },
   };
 }

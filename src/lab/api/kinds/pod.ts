@@ -170,7 +170,7 @@ const mutableMessage =
   'pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)';
 
 function withoutMutable(spec: unknown): unknown {
-  const copy = clone(spec);
+  const copy = withoutEmpty(clone(spec));
   if (!isObject(copy)) return copy;
   for (const field of ['activeDeadlineSeconds', 'tolerations', 'ephemeralContainers'])
     delete copy[field];
@@ -182,6 +182,24 @@ function withoutMutable(spec: unknown): unknown {
   // Set by the scheduler through the binding, never by the pod's author.
   delete copy['nodeName'];
   return copy;
+}
+
+/** Typed clients cannot tell empty from absent; neither may count as a change. */
+function withoutEmpty(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutEmpty);
+  if (!isObject(value)) return value;
+  const rest: JsonObject = {};
+  for (const [key, item] of Object.entries(value)) {
+    const inner = withoutEmpty(item);
+    const empty =
+      inner === null ||
+      inner === '' ||
+      inner === 0 ||
+      inner === false ||
+      (typeof inner === 'object' && Object.keys(inner).length === 0);
+    if (!empty) rest[key] = inner;
+  }
+  return rest;
 }
 
 /** What STATUS shows: the first container's trouble before the phase. */

@@ -7,8 +7,12 @@ import { ALL, NONE } from './connection-table.ts';
 import type { ConnectionId, ConnectionTable } from './connection-table.ts';
 import { appended, indexIn } from './column-sets.ts';
 import type { ColumnSets, SetId } from './column-sets.ts';
+import { isDenied } from './effects.ts';
+import type { Effect } from './effects.ts';
 import type { Settings } from './snapshot.ts';
 import type { Truth } from './truth.ts';
+
+export type { Effect } from './effects.ts';
 
 /** A rule on the columns it matches. */
 export interface Occurrence {
@@ -45,12 +49,6 @@ export interface Program {
   };
 }
 
-/** Disjoint: what is allowed, and what is not known. The rest is denied. */
-export interface Effect {
-  readonly allowed: ConnectionId;
-  readonly unknown: ConnectionId;
-}
-
 /** S161: how the NetworkPolicy tier treats traffic that it may have no say in. */
 export interface SetExemption {
   readonly choice: 'allow' | 'unknown';
@@ -60,6 +58,9 @@ export interface SetExemption {
 export interface Leg {
   readonly program: Program;
   effectAt(column: number): Effect;
+  /** A number per distinct list of matching rules. */
+  cellAt(column: number): number;
+  effectOf(cell: number): Effect;
   /** The rules that match some connection with the column, in order of evaluation. */
   occurrencesAt(column: number): readonly Occurrence[];
   exemptEffectAt(column: number, exemption: SetExemption): Effect;
@@ -260,6 +261,8 @@ export function createLeg(
     get listed() {
       return listed;
     },
+    cellAt,
+    effectOf: (cell) => (cells[cell] as (typeof cells)[number]).effect,
     effectAt: (column) => (cells[cellAt(column)] as (typeof cells)[number]).effect,
     occurrencesAt: (column) => (cells[cellAt(column)] as (typeof cells)[number]).matching,
     exemptEffectAt: (column, exemption) =>
@@ -291,8 +294,4 @@ export function createLeg(
       listedCells = cellIdsOfAll;
     },
   };
-}
-
-function isDenied({ allowed, unknown }: Effect): boolean {
-  return allowed === NONE && unknown === NONE;
 }

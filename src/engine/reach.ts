@@ -6,15 +6,19 @@
 import type { AddressSet } from '../net/address-set.ts';
 import type { ConnectionSet } from '../net/connection-set.ts';
 import type { Direction, PolicyRef } from '../policy/compiled.ts';
+import { classBlocks } from './class-blocks.ts';
+import type { ClassBlock } from './class-blocks.ts';
 import { buildClasses, meetings } from './classes.ts';
 import type { Classes, Meeting, PeerClass } from './classes.ts';
 import { createColumnSets } from './column-sets.ts';
 import type { ColumnSets } from './column-sets.ts';
 import { ALL, createConnectionTable, NONE } from './connection-table.ts';
 import type { ConnectionTable } from './connection-table.ts';
+import { bothEffects, everything, isDenied, mergeEffects } from './effects.ts';
+import type { Effect } from './effects.ts';
 import { createAddressBook } from './ends.ts';
 import type { AddressBook } from './ends.ts';
-import type { Effect, Leg as SetLeg, Occurrence } from './legs.ts';
+import type { Leg as SetLeg, Occurrence } from './legs.ts';
 import { createPeerSets } from './peer-sets.ts';
 import type { PeerSets } from './peer-sets.ts';
 import { createPrograms } from './programs.ts';
@@ -52,10 +56,22 @@ export interface LegExplanation extends PairResult {
   })[];
 }
 
-/** All ordered pairs between members of two classes, but for own-node exemptions and self. */
+export interface Explanation {
+  readonly egress: LegExplanation;
+  readonly ingress: LegExplanation;
+}
+
+/**
+ * All ordered pairs between two lists of peers, but for own-node exemptions and self: the same rules
+ * decide each of them. Lists are made when asked for.
+ */
 export interface Block extends PairResult {
   readonly sources: readonly ReachPeer[];
   readonly destinations: readonly ReachPeer[];
+  /** Length of one list times the length of the other. */
+  readonly size: number;
+  /** Why, for every pair of the block. */
+  explain(): Explanation;
 }
 
 /** Ordered pairs of pods. */
@@ -86,12 +102,12 @@ export interface Reach {
   positionOf(podId: string): number | undefined;
   /** By positions in `peers`. */
   lookup(source: number, destination: number): PairResult;
-  explain(source: number, destination: number): { egress: LegExplanation; ingress: LegExplanation };
+  explain(source: number, destination: number): Explanation;
   /** Every pair with a pod in it, but self, of which something is allowed or unknown. */
   pairs(): IterableIterator<Pair>;
-  /** The same, class by class; own-node exemptions are only in {@link pairs}. */
+  /** The same by blocks, each pair in one; own-node exemptions are only in {@link pairs}. */
   blocks(): IterableIterator<Block>;
-  /** Visits all ordered pairs of different pods, class by class. */
+  /** All ordered pairs of different pods, by the sizes of blocks. */
   count(): PairCounts;
   /** The engine room; for updateReach. */
   readonly parts: ReachParts;
@@ -107,8 +123,6 @@ export interface ReachParts {
   /** Pods by id, once asked for. */
   positions?: ReadonlyMap<string, number>;
 }
-
-const everything: Effect = { allowed: ALL, unknown: NONE };
 
 /** Computes both legs of every pair. */
 export function computeReach(given: Snapshot): Reach {
@@ -135,7 +149,7 @@ export function computeReach(given: Snapshot): Reach {
 
 /** The view of parts that are ready. */
 export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
-  const { classes, table, programs } = parts;
+  const { classes, sets, table, programs } = parts;
   const { settings } = snapshot;
   const podCount = snapshot.pods.length;
   const nodeCount = classes.nodes.length;
@@ -180,11 +194,12 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   const classPair = (source: PeerClass, destination: PeerClass, node: Truth): Effect => {
     let merged: Effect | undefined;
     for (const meeting of meetings(classes, source, destination)) {
-      const effect = both(
+      const effect = bothEffects(
+        table,
         legEffect(source, destination, meeting, 'Egress', node),
         legEffect(source, destination, meeting, 'Ingress', node),
       );
-      merged = merged === undefined ? effect : merge(merged, effect);
+      merged = merged === undefined ? effect : mergeEffects(table, merged, effect);
     }
     return merged ?? everything;
   };
@@ -202,38 +217,20 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     return leg.exemptEffectAt(column, { choice, truth: near });
   };
 
-  const merge = (a: Effect, b: Effect): Effect => {
-    const allowed = table.intersect(a.allowed, b.allowed);
-    const possible = table.union(
-      table.union(a.allowed, a.unknown),
-      table.union(b.allowed, b.unknown),
-    );
-    return { allowed, unknown: table.subtract(possible, allowed) };
-  };
-
-  /** S148: both ends must allow. */
-  const both = (egress: Effect, ingress: Effect): Effect => {
-    const allowed = table.intersect(egress.allowed, ingress.allowed);
-    if (egress.unknown === NONE && ingress.unknown === NONE) return { allowed, unknown: NONE };
-    const possible = table.intersect(
-      table.union(egress.allowed, egress.unknown),
-      table.union(ingress.allowed, ingress.unknown),
-    );
-    return { allowed, unknown: table.subtract(possible, allowed) };
-  };
-
   const nodeNameOf = (peer: ReachPeer): string | undefined =>
     peer.kind === 'node' ? peer.node.name : peer.kind === 'pod' ? peer.pod.node : undefined;
 
-  /** Whether one end is the node of the other (S160, S188). */
+  const classOf = (peer: ReachPeer): PeerClass => classes.list[peer.class] as PeerClass;
+
+  /** Whether one end is the node of the other, or on it with its address (S160, S188). */
   const nearness = (a: ReachPeer, b: ReachPeer): Truth => {
+    if (a.kind === 'world' || b.kind === 'world') return 'no';
+    if (!classOf(a).nodeTraffic && !classOf(b).nodeTraffic) return 'no';
     const ofA = nodeNameOf(a);
     const ofB = nodeNameOf(b);
     if (ofA === undefined || ofB === undefined) return 'maybe';
     return ofA === ofB ? 'yes' : 'no';
   };
-
-  const classOf = (peer: ReachPeer): PeerClass => classes.list[peer.class] as PeerClass;
 
   const isSelf = (source: ReachPeer, destination: ReachPeer): boolean =>
     source.kind === 'pod' && destination.kind === 'pod'
@@ -244,8 +241,7 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     const from = classOf(source);
     const to = classOf(destination);
     if (isSelf(source, destination) && from.counts) return everything;
-    const node = from.nodeTraffic || to.nodeTraffic ? nearness(source, destination) : 'no';
-    return classPair(from, to, node);
+    return classPair(from, to, nearness(source, destination));
   };
 
   const resultOf = ({ allowed, unknown }: Effect): PairResult => ({
@@ -254,20 +250,19 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   });
 
   const explainLeg = (
-    source: ReachPeer,
-    destination: ReachPeer,
+    from: PeerClass,
+    to: PeerClass,
+    node: Truth,
     direction: Direction,
+    self: boolean,
   ): LegExplanation => {
-    const from = classOf(source);
-    const to = classOf(destination);
-    const node = from.nodeTraffic || to.nodeTraffic ? nearness(source, destination) : 'no';
     const subject = direction === 'Egress' ? from : to;
     const isolatedBy = new Map<number, PolicyRef>();
     const rules = new Map<Occurrence, LegExplanation['rules'][number]>();
     let merged: Effect | undefined;
     for (const meeting of meetings(classes, from, to)) {
       const own = legEffect(from, to, meeting, direction, node);
-      merged = merged === undefined ? own : merge(merged, own);
+      merged = merged === undefined ? own : mergeEffects(table, merged, own);
       const leg = programs.legOf(subject.id, direction, meeting.likePods);
       if (leg === undefined) continue;
       for (const { policy, truth } of leg.program.isolating) {
@@ -286,12 +281,23 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
         });
       }
     }
-    const effect = (isSelf(source, destination) && from.counts ? undefined : merged) ?? everything;
+    const effect = (self ? undefined : merged) ?? everything;
     return {
       direction,
       ...resultOf(effect),
       isolatedBy: [...isolatedBy.values()],
       rules: [...rules.values()],
+    };
+  };
+
+  const explainPair = (source: ReachPeer, destination: ReachPeer): Explanation => {
+    const from = classOf(source);
+    const to = classOf(destination);
+    const node = nearness(source, destination);
+    const self = isSelf(source, destination) && from.counts;
+    return {
+      egress: explainLeg(from, to, node, 'Egress', self),
+      ingress: explainLeg(from, to, node, 'Ingress', self),
     };
   };
 
@@ -302,79 +308,147 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     return lists;
   };
 
-  /** Single-column pods that are no node traffic: members fare alike, and legs say whom to look at. */
-  const isPlain = ({ kind, counts, nodeTraffic, columns }: PeerClass): boolean =>
-    kind === 'pod' && counts && !nodeTraffic && columns.length === 1;
-
-  /** Sources from which anything can reach a class: all, or the ones its ingress leg lists. */
-  const sourcesFor = (to: PeerClass, others: readonly PeerClass[]): readonly PeerClass[] => {
-    const leg = isPlain(to) ? programs.legOf(to.id, 'Ingress', false) : undefined;
-    if (leg?.closed !== true) return classes.list;
-    const listed = [...leg.listed].flatMap((column) => {
-      const from = classes.list[classes.columns[column]?.class ?? -1];
-      return from !== undefined && isPlain(from) ? [from] : [];
-    });
-    return [...listed, ...others];
-  };
-
-  /** Pairs of classes with a pod in them; without an effect where single pairs may differ (S160). */
-  function* classPairs(): IterableIterator<{
-    from: PeerClass;
-    to: PeerClass;
-    effect: Effect | undefined;
-  }> {
-    const others = classes.list.filter((peerClass) => !isPlain(peerClass));
-    for (const to of classes.list) {
-      if (to.members.length === 0) continue;
-      for (const from of sourcesFor(to, others)) {
-        if (from.members.length === 0 || (from.kind !== 'pod' && to.kind !== 'pod')) continue;
-        if (from.nodeTraffic || to.nodeTraffic) {
-          yield { from, to, effect: undefined };
-          continue;
-        }
-        const effect = classPair(from, to, 'no');
-        if (effect.allowed !== NONE || effect.unknown !== NONE) yield { from, to, effect };
-      }
-    }
-  }
+  const blocksOfClasses = (): IterableIterator<ClassBlock> =>
+    classBlocks(classes, programs, sets, table);
 
   function* blocks(): IterableIterator<Block> {
-    const lists = members();
-    for (const { from, to, effect } of classPairs()) {
-      const result = effect ?? classPair(from, to, 'no');
-      if (result.allowed === NONE && result.unknown === NONE) continue;
+    let lists: ReachPeer[][] | undefined;
+    const peersOf = (own: readonly PeerClass[]): ReachPeer[] => {
+      lists ??= members();
+      return own.flatMap(({ id }) => (lists as ReachPeer[][])[id] ?? []);
+    };
+    for (const { effect, sources, destinations } of blocksOfClasses())
       yield {
-        sources: lists[from.id] ?? [],
-        destinations: lists[to.id] ?? [],
-        ...resultOf(result),
+        ...resultOf(effect),
+        get sources() {
+          return peersOf(sources.classes());
+        },
+        get destinations() {
+          return peersOf(destinations.classes());
+        },
+        size: sources.peers * destinations.peers,
+        explain: () => ({
+          egress: explainLeg(sources.first, destinations.first, 'no', 'Egress', false),
+          ingress: explainLeg(sources.first, destinations.first, 'no', 'Ingress', false),
+        }),
       };
-    }
   }
 
   function* pairs(): IterableIterator<Pair> {
     const lists = members();
-    for (const { from, to, effect } of classPairs())
-      for (const source of lists[from.id] ?? [])
-        for (const destination of lists[to.id] ?? []) {
-          if (isSelf(source, destination)) continue;
-          const result = effect ?? pairEffect(source, destination);
-          if (result.allowed === NONE && result.unknown === NONE) continue;
-          yield { source, destination, ...resultOf(result) };
-        }
+    for (const { effect, sources, destinations } of blocksOfClasses()) {
+      const result = resultOf(effect);
+      const others = destinations.classes();
+      for (const from of sources.classes())
+        for (const source of lists[from.id] ?? [])
+          for (const to of others)
+            for (const destination of lists[to.id] ?? []) {
+              if (isSelf(source, destination)) continue;
+              if ((from.nodeTraffic || to.nodeTraffic) && nearness(source, destination) !== 'no')
+                continue;
+              yield { source, destination, ...result };
+            }
+    }
+    yield* nearPairs();
   }
 
-  /** Visits every pair of classes; own-node exemptions stay out. */
-  const count = (): PairCounts => {
-    const counts = { open: 0, unknown: 0, total: podCount * (podCount - 1) };
-    for (const { from, to, effect } of classPairs()) {
-      if (from.kind !== 'pod' || to.kind !== 'pod') continue;
-      const { allowed, unknown } = effect ?? classPair(from, to, 'no');
-      const pairsOfBoth = from.members.length * (to.members.length - (from === to ? 1 : 0));
-      if (allowed !== NONE) counts.open += pairsOfBoth;
-      else if (unknown !== NONE) counts.unknown += pairsOfBoth;
+  /** The pairs with an own-node exemption that may hold: only they differ within a block. */
+  function* nearPairs(): IterableIterator<Pair> {
+    const byNode = new Map<string | undefined, ReachPeer[]>();
+    const nodeTraffic: ReachPeer[] = [];
+    for (const peer of peers()) {
+      if (peer.kind === 'world') continue;
+      if (classOf(peer).nodeTraffic) nodeTraffic.push(peer);
+      const name = nodeNameOf(peer);
+      const list = byNode.get(name);
+      if (list === undefined) byNode.set(name, [peer]);
+      else list.push(peer);
     }
-    return counts;
+    for (const near of nodeTraffic) {
+      const name = nodeNameOf(near);
+      const others =
+        name === undefined
+          ? [...byNode.values()].flat()
+          : [...(byNode.get(name) ?? []), ...(byNode.get(undefined) ?? [])];
+      for (const other of others) {
+        if (isSelf(near, other) || (near.kind !== 'pod' && other.kind !== 'pod')) continue;
+        const pair = (source: ReachPeer, destination: ReachPeer): Pair[] => {
+          const effect = pairEffect(source, destination);
+          return isDenied(effect) ? [] : [{ source, destination, ...resultOf(effect) }];
+        };
+        yield* pair(near, other);
+        // Otherwise the other one's turn brings the way back.
+        if (!classOf(other).nodeTraffic) yield* pair(other, near);
+      }
+    }
+  }
+
+  const count = (): PairCounts => {
+    const counted = { open: 0, unknown: 0, total: podCount * (podCount - 1) };
+    const add = ({ allowed, unknown }: Effect, pairsOfBoth: number): void => {
+      if (allowed !== NONE) counted.open += pairsOfBoth;
+      else if (unknown !== NONE) counted.unknown += pairsOfBoth;
+    };
+    for (const { effect, sources, destinations } of blocksOfClasses())
+      if (sources.first.kind === 'pod' && destinations.first.kind === 'pod')
+        add(effect, sources.peers * destinations.peers);
+    for (const own of classes.list)
+      if (own.kind === 'pod' && own.members.length > 0)
+        add(classPair(own, own, 'no'), -own.members.length);
+    for (const { from, to, node, pairsOfBoth } of nearClassPairs()) {
+      add(classPair(from, to, 'no'), -pairsOfBoth);
+      add(classPair(from, to, node), pairsOfBoth);
+    }
+    return counted;
   };
+
+  /** How many pairs of different pods of two classes have an own-node exemption that may hold. */
+  function* nearClassPairs(): IterableIterator<{
+    from: PeerClass;
+    to: PeerClass;
+    node: Truth;
+    pairsOfBoth: number;
+  }> {
+    const onNode = new Map<string | undefined, Map<PeerClass, number>>();
+    for (const own of classes.list) {
+      if (own.kind !== 'pod') continue;
+      for (const member of own.members) {
+        const name = snapshot.pods[member]?.node;
+        let held = onNode.get(name);
+        if (held === undefined) onNode.set(name, (held = new Map<PeerClass, number>()));
+        held.set(own, (held.get(own) ?? 0) + 1);
+      }
+    }
+    const homeless = onNode.get(undefined) ?? new Map<PeerClass, number>();
+    onNode.delete(undefined);
+    /** Both ways; the way back of two that are node traffic comes at the other one's turn. */
+    const ways = (
+      near: PeerClass,
+      other: PeerClass,
+      node: Truth,
+      ordered: number,
+    ): { from: PeerClass; to: PeerClass; node: Truth; pairsOfBoth: number }[] => [
+      { from: near, to: other, node, pairsOfBoth: ordered },
+      ...(other.nodeTraffic ? [] : [{ from: other, to: near, node, pairsOfBoth: ordered }]),
+    ];
+    for (const held of onNode.values())
+      for (const [near, here] of held)
+        if (near.nodeTraffic)
+          for (const [other, there] of held)
+            yield* ways(near, other, 'yes', here * (near === other ? there - 1 : there));
+    for (const near of classes.list) {
+      if (near.kind !== 'pod' || !near.nodeTraffic) continue;
+      const lost = homeless.get(near) ?? 0;
+      for (const other of lost > 0 ? classes.list : homeless.keys()) {
+        if (other.kind !== 'pod') continue;
+        const known =
+          (near.members.length - lost) * (other.members.length - (homeless.get(other) ?? 0));
+        const all =
+          near.members.length * other.members.length - known - (near === other ? lost : 0);
+        if (all > 0) yield* ways(near, other, 'maybe', all);
+      }
+    }
+  }
 
   return {
     snapshot,
@@ -396,10 +470,7 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
       return parts.positions.get(podId);
     },
     lookup: (source, destination) => resultOf(pairEffect(peerAt(source), peerAt(destination))),
-    explain: (source, destination) => ({
-      egress: explainLeg(peerAt(source), peerAt(destination), 'Egress'),
-      ingress: explainLeg(peerAt(source), peerAt(destination), 'Ingress'),
-    }),
+    explain: (source, destination) => explainPair(peerAt(source), peerAt(destination)),
     pairs,
     blocks,
     count,

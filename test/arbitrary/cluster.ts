@@ -220,17 +220,15 @@ function drawPod(
   };
 }
 
-/** The pod with the namespace, labels and containers of another. */
-function replica(pod: NaiveObject, like: NaiveObject): NaiveObject {
+/** The pod with the namespace and labels of another, and with its containers or with its own. */
+function replica(pod: NaiveObject, like: NaiveObject, sameContainers: boolean): NaiveObject {
   const { namespace = '', labels: same = {} } = like.metadata;
+  const metadata = { namespace, name: pod.metadata.name, labels: same };
+  if (!sameContainers) return { ...pod, metadata };
   const { containers: list, initContainers } = like.spec as Record<string, unknown>;
   const init = initContainers === undefined ? {} : { initContainers };
   const { initContainers: _, ...own } = pod.spec as Record<string, unknown>;
-  return {
-    ...pod,
-    metadata: { namespace, name: pod.metadata.name, labels: same },
-    spec: { ...own, containers: list, ...init },
-  };
+  return { ...pod, metadata, spec: { ...own, containers: list, ...init } };
 }
 
 // --- Address blocks -----------------------------------------------------------------------------
@@ -517,7 +515,7 @@ function drawCluster(draw: Draw, options: ClusterOptions): RandomCluster {
     const pod = drawPod(draw, options, pods.length, names, nodes);
     // Replicas: nothing tells them apart but name, node and address.
     const like = pods.length > 0 && chance(draw, 30) ? pick(draw, pods) : undefined;
-    pods.push(like === undefined ? pod : replica(pod, like));
+    pods.push(like === undefined ? pod : replica(pod, like, chance(draw, 50)));
   }
   const outside = options.families === 'v4' ? outside4 : [...outside4, ...outside6];
   const podIps = pods.flatMap((pod) => {

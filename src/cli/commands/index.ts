@@ -61,6 +61,11 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./gen.ts')).gen,
   },
   {
+    name: 'doctor',
+    summary: 'are policies enforced here? proof with throw-away pods',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
     name: 'agent',
     summary: 'enforce the policies on this node',
     load: async () => (await import('./agent.ts')).agent,

@@ -204,3 +204,10 @@ describe('equalSelectors', () => {
     ).toBe(false);
   });
 });
+
+it('S92: a null value in matchLabels is the empty one, as Go decodes it', () => {
+  const selector = compileSelector({ matchLabels: { app: null } } as never);
+  expect(matches(selector, { app: '' })).toBe(true);
+  expect(matches(selector, {})).toBe(false);
+  expect(matches(selector, { app: 'null' })).toBe(false);
+});

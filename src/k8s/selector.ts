@@ -51,8 +51,12 @@ export function compileSelector(selector: LabelSelector | null | undefined): Sel
   };
 
   // Object.entries sees own keys only, `__proto__` among them.
-  for (const [key, value] of Object.entries(selector.matchLabels ?? {}))
+  const labels: Readonly<Record<string, string | null>> = selector.matchLabels ?? {};
+  for (const [key, given] of Object.entries(labels)) {
+    // Go decodes a null value of a string map to the empty string.
+    const value = given ?? '';
     add({ key, operator: 'In', values: [value] }, `${key}=${value}`);
+  }
 
   for (const expression of selector.matchExpressions ?? []) {
     const { key, operator } = expression;

@@ -134,12 +134,14 @@ function maskTrailingDash(name: string): string {
 }
 
 function validateLabels(
-  labels: Readonly<Record<string, string>> | null | undefined,
+  labels: Readonly<Record<string, string | null>> | null | undefined,
   path: string,
   errors: FieldError[],
 ): void {
   if (labels === null || labels === undefined) return;
-  for (const [key, value] of Object.entries(labels)) {
+  for (const [key, given] of Object.entries(labels)) {
+    // Go decodes a null value of a string map to the empty string.
+    const value = given ?? '';
     for (const fault of isQualifiedName(key)) errors.push(invalid(path, key, fault));
     for (const fault of isLabelValue(value)) errors.push(invalid(path, value, fault));
   }

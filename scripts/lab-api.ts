@@ -56,6 +56,8 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - Validation is thorough for the policy kinds only. Pods, services and workloads are checked for
   what the lab uses: names, labels, ports, selectors, containers, immutable fields.
 - \`kubernetes.io/metadata.name\` is put back on every write of a namespace.
+- An ephemeral container (\`kubectl debug\`) is a command in the pod's network, not an image.
+- Events live for an hour.
 - Containers that end are not restarted. Probes, volumes, images and resource limits are kept and ignored.
 - No ConfigMap or Secret is mounted, and pods get no service account token.
 - CronJobs can be read but never run. Endpoints are written by the server only.

@@ -415,7 +415,10 @@ if (kubectls.length > 0 && absent.length > 0)
   console.log(
     `not run: ${absent.map((minor) => `kubectl 1.${minor}`).join(', ')} (not on this machine)`,
   );
-if (spawnSync('helm', ['version']).error) console.log('not run: helm (not on this machine)');
+const helm = process.env['PODWALL_HELM'] ?? 'helm';
+const hasHelm = spawnSync(helm, ['version'], { stdio: 'ignore' }).error === undefined;
+if (!hasHelm) console.log('not run: helm (not on this machine)');
+console.log('not run: client-go programs, cyclonus, Headlamp (no test here drives them)');
 
 beforeAll(async () => {
   api = await startLabApi({ runtime: createFakeRuntime(), seed: 7 });
@@ -484,5 +487,35 @@ describe.each(kubectls)('%s, with a helper', (kubectl) => {
     } finally {
       child.kill();
     }
+  });
+});
+
+describe.runIf(hasHelm)('helm', () => {
+  const chart = join(folder, 'chart');
+  const policyTemplate = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: "{{ .Release.Name }}-np"}
+spec:
+  podSelector: {matchLabels: {app.kubernetes.io/instance: "{{ .Release.Name }}"}}
+  ingress: [{from: [{namespaceSelector: {}}], ports: [{port: 80}]}]
+`;
+  const inSpace = ['-n', 'charts', '--wait', '--timeout', '30s'];
+  const helmSteps: [string, string[], RegExp][] = [
+    ['install', ['install', 'r1', chart, '--create-namespace', ...inSpace], /STATUS: deployed/],
+    ['list', ['list', '-n', 'charts'], /r1\s.*deployed/],
+    ['upgrade', ['upgrade', 'r1', chart, '--set', 'replicaCount=2', ...inSpace], /REVISION: 2/],
+    ['rollback', ['rollback', 'r1', '1', ...inSpace], /success/],
+    ['uninstall', ['uninstall', 'r1', ...inSpace], /uninstalled/],
+  ];
+
+  beforeAll(async () => {
+    await run(helm, ['create', chart]);
+    writeFileSync(join(chart, 'templates', 'np.yaml'), policyTemplate);
+  });
+
+  it.each(helmSteps)('%s', async (_name, args, prints) => {
+    const outcome = await run(helm, args);
+    expect(outcome.text).toMatch(prints);
+    expect(outcome.code).toBe(0);
   });
 });

@@ -54,7 +54,7 @@ export function asVersion(type: ResourceType, object: ApiObject): ApiObject {
 }
 
 /** JSON of an object without kind and apiVersion, as it stands in a list. */
-export function itemJson(object: ApiObject): string {
+function itemJson(object: ApiObject): string {
   let body = bodies.get(object);
   if (body === undefined) {
     const { apiVersion: _version, kind: _kind, ...rest } = object;
@@ -64,7 +64,7 @@ export function itemJson(object: ApiObject): string {
   return body;
 }
 
-export function objectJson(object: ApiObject): string {
+function objectJson(object: ApiObject): string {
   return `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)},${itemJson(object).slice(1)}`;
 }
 

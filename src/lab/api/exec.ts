@@ -21,7 +21,7 @@ export interface ClientStreams {
   readonly gone: Promise<void>;
 }
 
-export function exitStatus(code: number): JsonObject {
+function exitStatus(code: number): JsonObject {
   if (code === 0) return { metadata: {}, status: 'Success' };
   return {
     metadata: {},
@@ -32,7 +32,7 @@ export function exitStatus(code: number): JsonObject {
   };
 }
 
-export function failureStatus(message: string): JsonObject {
+function failureStatus(message: string): JsonObject {
   return { metadata: {}, status: 'Failure', message, reason: 'InternalError', code: 500 };
 }
 

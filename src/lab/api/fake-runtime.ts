@@ -11,7 +11,7 @@ import { spawnOnTerminal } from './pty.ts';
 import type { ContainerExit, ExecSession, PodRuntime } from './runtime.ts';
 
 /** A process of the host as a session. Errors of the start reject `exit`. */
-export function spawnPlain(command: readonly string[]): ExecSession {
+function spawnPlain(command: readonly string[]): ExecSession {
   const [program = '', ...args] = command;
   const child = spawn(program, args, { stdio: 'pipe', detached: true });
   const exit = new Promise<number>((resolve, reject) => {

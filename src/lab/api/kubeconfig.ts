@@ -13,7 +13,7 @@ export interface KubeconfigParts {
 }
 
 /** The kubeconfig as JSON, which is YAML too. */
-export function kubeconfigText(parts: KubeconfigParts): string {
+function kubeconfigText(parts: KubeconfigParts): string {
   const name = parts.name ?? 'podwall-lab';
   return `${JSON.stringify(
     {

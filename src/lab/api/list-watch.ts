@@ -42,7 +42,7 @@ export function selectionOf(
   return selection;
 }
 
-export function isSelected(selection: Selection, object: ApiObject): boolean {
+function isSelected(selection: Selection, object: ApiObject): boolean {
   const { metadata } = object;
   if (selection.namespace !== undefined && metadata.namespace !== selection.namespace) return false;
   if (selection.fields.length > 0) {
@@ -92,7 +92,7 @@ export interface ListResult {
   readonly metadata: ListMeta;
 }
 
-export function tooLarge(wanted: number, current: number): ApiError {
+function tooLarge(wanted: number, current: number): ApiError {
   return new ApiError(
     504,
     'Timeout',

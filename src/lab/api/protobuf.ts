@@ -16,7 +16,7 @@ interface WireField {
 }
 
 /** Splits a message into its fields. Error: 400 when it is cut short. */
-export function readFields(bytes: Buffer): WireField[] {
+function readFields(bytes: Buffer): WireField[] {
   const fields: WireField[] = [];
   let position = 0;
   const varint = (): bigint => {
@@ -173,7 +173,7 @@ function isDropped(field: Field, value: unknown): boolean {
 }
 
 /** Decodes a message of a known type into the JSON form of the object. */
-export function readMessage(bytes: Buffer, type: ObjectType): JsonObject {
+function readMessage(bytes: Buffer, type: ObjectType): JsonObject {
   const object: JsonObject = {};
   for (const { number, value } of readFields(bytes)) {
     const field = type.wire.get(number);
@@ -198,7 +198,7 @@ export function readMessage(bytes: Buffer, type: ObjectType): JsonObject {
 }
 
 /** The name of a type in the table for what a body says it is. */
-export function schemaNameOf(apiVersion: string, kind: string): string | undefined {
+function schemaNameOf(apiVersion: string, kind: string): string | undefined {
   const slash = apiVersion.indexOf('/');
   const group = slash < 0 ? 'core' : (apiVersion.slice(0, slash).split('.')[0] ?? '');
   const version = slash < 0 ? apiVersion : apiVersion.slice(slash + 1);

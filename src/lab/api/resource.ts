@@ -75,7 +75,7 @@ export interface ResourceType {
   readonly convert?: { out(object: ApiObject): ApiObject; in(object: ApiObject): ApiObject };
 }
 
-export const allVerbs: readonly string[] = [
+const allVerbs: readonly string[] = [
   'create',
   'delete',
   'deletecollection',

@@ -325,7 +325,7 @@ export function armWatchFault(effect: FaultEffect, open: OpenWatch): void {
 }
 
 /** Options of a log request. Error: 400. */
-export function logOptions(query: URLSearchParams): LogOptions {
+function logOptions(query: URLSearchParams): LogOptions {
   const natural = (name: string): number | undefined => {
     const text = query.get(name);
     if (text === null || text === '') return undefined;

@@ -335,7 +335,7 @@ export function createWriter(parts: {
 }
 
 /** Objects of a kind that name `owner` as an owner. */
-export function dependentsOf(store: Store, type: ResourceType, owner: ApiObject): ApiObject[] {
+function dependentsOf(store: Store, type: ResourceType, owner: ApiObject): ApiObject[] {
   const uid = owner.metadata.uid;
   const prefix = owner.metadata.namespace === undefined ? '' : `${owner.metadata.namespace}/`;
   if (type.convert || type.verbs.length === 1) return [];

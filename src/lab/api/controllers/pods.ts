@@ -23,7 +23,7 @@ import type { Writer } from '../write.ts';
 
 export const podType: ResourceType = kindOf('v1', 'Pod');
 
-export const isOwnedBy = (object: ApiObject, owner: ApiObject): boolean =>
+const isOwnedBy = (object: ApiObject, owner: ApiObject): boolean =>
   object.metadata.ownerReferences?.some(
     (reference) => reference.controller === true && reference.uid === owner.metadata.uid,
   ) === true;

@@ -64,7 +64,7 @@ export function subdomainFault(value: string): string | undefined {
     : "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 }
 
-export function qualifiedNameFault(key: string): string | undefined {
+function qualifiedNameFault(key: string): string | undefined {
   const slash = key.split('/');
   if (slash.length > 2)
     return "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
@@ -82,7 +82,7 @@ export function qualifiedNameFault(key: string): string | undefined {
     : "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 }
 
-export function labelValueFault(value: string): string | undefined {
+function labelValueFault(value: string): string | undefined {
   if (value === '') return undefined;
   if (value.length > 63) return 'must be no more than 63 characters';
   return namePart.test(value)

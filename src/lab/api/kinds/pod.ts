@@ -35,7 +35,7 @@ import {
 const protocols = ['SCTP', 'TCP', 'UDP'];
 
 /** Fills a pod spec as the API server does, apart from what admission adds to pods alone. */
-export function defaultPodSpec(spec: JsonObject): void {
+function defaultPodSpec(spec: JsonObject): void {
   spec['restartPolicy'] ??= 'Always';
   spec['dnsPolicy'] ??= 'ClusterFirst';
   spec['schedulerName'] ??= 'default-scheduler';
@@ -203,7 +203,7 @@ function withoutEmpty(value: unknown): unknown {
 }
 
 /** What STATUS shows: the first container's trouble before the phase. */
-export function podReason(pod: ApiObject): string {
+function podReason(pod: ApiObject): string {
   if (pod.metadata.deletionTimestamp !== undefined) return 'Terminating';
   let reason = stringAt(pod, 'status', 'reason') || stringAt(pod, 'status', 'phase') || 'Unknown';
   for (const status of listAt(pod, 'status', 'containerStatuses')) {

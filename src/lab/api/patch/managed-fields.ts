@@ -18,7 +18,7 @@ export type FieldTree = { [element: string]: FieldTree };
 /** How the members of a list are told apart; undefined for an atomic list. */
 export type ListKind = { readonly keys: readonly string[] } | 'set' | undefined;
 
-export function listKind(field: Field | undefined): ListKind {
+function listKind(field: Field | undefined): ListKind {
   if (!field) return undefined;
   if (field.listKeys) return { keys: field.listKeys };
   return field.set ? 'set' : undefined;
@@ -38,7 +38,7 @@ export function elementOf(item: unknown, kind: ListKind): string | undefined {
   return `k:${JSON.stringify(key)}`;
 }
 
-export function fieldsOfType(shape: Shape | undefined): ReadonlyMap<string, Field> | undefined {
+function fieldsOfType(shape: Shape | undefined): ReadonlyMap<string, Field> | undefined {
   return shape?.type === 'ref' ? typeNamed(shape.name)?.fields : undefined;
 }
 

@@ -270,10 +270,16 @@ export function judge(reach: Reach): UnusedResult {
       }),
     );
 
-  const judgePolicy = (position: number, policy: CompiledPolicy): boolean => {
+  const judgePolicy = (
+    position: number,
+    policy: CompiledPolicy,
+    symbolicOnly: boolean,
+  ): boolean => {
     const { ref } = policy;
     const candidate: Candidate = { position, policy };
-    if (!canMatch(policy.subject)) {
+    const isSelecting = peerSets.subjects(policy.subject, policy.tier).length > 0;
+    // Where labels are not known the engine does not see a contradiction: then it is unsure below.
+    if (!canMatch(policy.subject) && !isSelecting) {
       take(candidate, {
         kind: 'selects-no-pod',
         policy: ref,
@@ -283,30 +289,30 @@ export function judge(reach: Reach): UnusedResult {
       });
       return true;
     }
-    const always = symbols.policyCover(policy);
-    const isSelecting = peerSets.subjects(policy.subject, policy.tier).length > 0;
-    if (always !== undefined) {
-      // What holds whatever pods there are holds here; the engine has to agree.
-      if (!isSelecting || (test(candidate) === 'same-legs' && staysIsolated(position))) {
-        take(candidate, redundant(candidate, always, 'always'));
-        return true;
-      }
-    }
     if (!isSelecting) {
       const doubt = doubtOf(snapshot, policy.subject) ?? hostDoubt(snapshot, policy.subject);
-      if (doubt !== undefined) {
-        notJudged.push({ policy: ref, reason: doubt });
-        return false;
+      if (doubt === undefined) {
+        take(candidate, {
+          kind: 'selects-no-pod',
+          policy: ref,
+          holds: 'input',
+          coveredBy: [],
+          reason: 'no pod of the input matches its selector',
+        });
+        return true;
       }
-      take(candidate, {
-        kind: 'selects-no-pod',
-        policy: ref,
-        holds: 'input',
-        coveredBy: [],
-        reason: 'no pod of the input matches its selector',
-      });
+      const cover = symbols.policyCover(policy);
+      if (cover === undefined) notJudged.push({ policy: ref, reason: doubt });
+      else take(candidate, redundant(candidate, cover, 'always'));
+      return cover !== undefined;
+    }
+    const always = symbols.policyCover(policy);
+    // What holds whatever pods there are holds here; the engine has to agree.
+    if (always !== undefined && test(candidate) === 'same-legs' && staysIsolated(position)) {
+      take(candidate, redundant(candidate, always, 'always'));
       return true;
     }
+    if (symbolicOnly) return false;
     if (isUnsure(position)) {
       notJudged.push({
         policy: ref,
@@ -322,6 +328,14 @@ export function judge(reach: Reach): UnusedResult {
       return true;
     }
     if (answer === 'used') return false;
+    if (!symbols.staysIsolated(policy)) {
+      notJudged.push({
+        policy: ref,
+        reason:
+          'nothing in the input needs it, but it isolates pods to come that nothing else does',
+      });
+      return true;
+    }
     take(
       candidate,
       answer === 'same-pairs'
@@ -339,7 +353,8 @@ export function judge(reach: Reach): UnusedResult {
   const judgeRule = (candidate: Candidate & { rule: CompiledRule; direction: Direction }): void => {
     const { position, policy, rule, direction } = candidate;
     const common = { policy: policy.ref, direction, path: rule.path };
-    if (canNeverMatch(rule)) {
+    const isSelecting = peerSets.subjects(policy.subject, policy.tier).length > 0;
+    if (canNeverMatch(rule) && (!isSelecting || test(candidate) === 'same-legs')) {
       take(candidate, {
         ...common,
         kind: 'rule-matches-nothing',
@@ -349,7 +364,6 @@ export function judge(reach: Reach): UnusedResult {
       });
       return;
     }
-    const isSelecting = peerSets.subjects(policy.subject, policy.tier).length > 0;
     const always = symbols.ruleCover(policy, rule, direction);
     const tiered = policy.tier !== 'NetworkPolicy';
     if (always !== undefined && (!isSelecting || test(candidate) === 'same-legs')) {
@@ -458,8 +472,14 @@ export function judge(reach: Reach): UnusedResult {
 
   const order = [...programs.policies.entries()].toReversed();
   const kept: [number, CompiledPolicy][] = [];
-  for (const [position, policy] of order)
-    if (policy !== undefined && !judgePolicy(position, policy)) kept.push([position, policy]);
+  // First what holds always, so that of two policies the narrower one goes.
+  const left = order.flatMap(([position, policy]): [number, CompiledPolicy][] =>
+    policy === undefined || judgePolicy(position, policy, true) ? [] : [[position, policy]],
+  );
+  for (const [position, policy] of left) {
+    const isSelecting = peerSets.subjects(policy.subject, policy.tier).length > 0;
+    if (!isSelecting || !judgePolicy(position, policy, false)) kept.push([position, policy]);
+  }
   const unsure = new Set(
     [...programs.policies.entries()].flatMap(([position]) =>
       isUnsure(position) ? [position] : [],
@@ -658,6 +678,8 @@ function hostDoubt(snapshot: Snapshot, matcher: PodMatcher): string | undefined 
 interface Symbols {
   policyCover(policy: CompiledPolicy): Place[] | undefined;
   ruleCover(policy: CompiledPolicy, rule: CompiledRule, direction: Direction): Place[] | undefined;
+  /** Whether its subjects, also those to come, stay isolated without it. */
+  staysIsolated(policy: CompiledPolicy): boolean;
   remove(policy: CompiledPolicy, rule: CompiledRule | undefined): void;
 }
 
@@ -721,6 +743,14 @@ function createSymbols(snapshot: Snapshot): Symbols {
           .flatMap((one) => (gone.has(one) ? [] : [{ policy, rule: one }])),
       ];
       return coverOf(rule, policy.subject, before);
+    },
+    staysIsolated(policy) {
+      if (policy.tier !== 'NetworkPolicy') return true;
+      const others = near(policy);
+      return (['Ingress', 'Egress'] as const).every(
+        (direction) =>
+          !policy.isolates[direction] || isolatorOf(policy, direction, others) !== undefined,
+      );
     },
     remove(policy, rule) {
       gone.add(rule ?? policy);

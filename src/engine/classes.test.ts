@@ -41,3 +41,15 @@ it('S134: pods that differ in a named port alone are told apart, in all pairs to
   expect(open('old', 'new')).toBe('TCP 8080');
   expect(open('new', 'newer')).toBe('TCP 8080');
 });
+
+it('S187: a hostNetwork pod is no peer of a selector that its labels match, in all pairs too', () => {
+  const host = pod('host', 80);
+  (host as { spec: { hostNetwork?: boolean } }).spec.hostNetwork = true;
+  const { snapshot } = buildSnapshot([...objects, host].map((object) => ({ object })));
+  const reach = computeReach(snapshot);
+  const [from = -1, plain = -1, to = -1] = ['host', 'new', 'old'].map((name) =>
+    reach.positionOf(`shop/${name}`),
+  );
+  expect(formatConnections(reach.lookup(plain, to).allowed)).toBe('TCP 80');
+  expect(formatConnections(reach.lookup(from, to).allowed)).toBe('none');
+});

@@ -130,7 +130,10 @@ export function placePod(
   return made.id;
 }
 
-/** Takes a pod out of its class; a class without members is forgotten. */
+/**
+ * Takes a pod out of its class. A class without members is forgotten for good: it has no pod to
+ * select any more, for the labels it stands for may be out of date.
+ */
 export function displacePod(snapshot: Snapshot, classes: Classes, position: number): void {
   const own = classes.list[classes.ofPod[position] as number] as PeerClass;
   own.members.splice(own.members.indexOf(position), 1);
@@ -140,6 +143,7 @@ export function displacePod(snapshot: Snapshot, classes: Classes, position: numb
     return;
   }
   if (own.key !== undefined && classes.byKey.get(own.key) === own.id) classes.byKey.delete(own.key);
+  delete own.pod;
 }
 
 function listInNamespace(classes: Classes, namespace: string, id: number): void {

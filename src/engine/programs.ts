@@ -31,7 +31,7 @@ interface Resolved {
   readonly policy: CompiledPolicy;
   readonly Ingress: readonly Draft[];
   readonly Egress: readonly Occurrence[];
-  /** Whether ingress rules name ports. */
+  /** Whether ingress rules name ports, even rules that no peer matches so far: keys must outlive that. */
   readonly named: boolean;
 }
 
@@ -146,7 +146,9 @@ export function createPrograms(
       policy,
       Ingress,
       Egress: Egress.flatMap(expandEgress),
-      named: Ingress.some(({ named }) => named.length > 0),
+      named: policy.rules.Ingress.some(
+        ({ ports }) => ports !== 'any' && ports.some(({ kind }) => kind === 'named'),
+      ),
     };
     resolved[position] = found;
     return found;

@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest';
+import type { KubeObject } from '../k8s/types.ts';
+import { formatConnections } from '../net/connection-set.ts';
+import { buildSnapshot } from './build.ts';
+import { computeReach } from './reach.ts';
+import type { Reach } from './reach.ts';
+import type { Snapshot } from './snapshot.ts';
+import { updateReach } from './update-reach.ts';
+
+function namespace(name: string, labels: Record<string, string> = {}): KubeObject {
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } } as KubeObject;
+}
+
+function pod(
+  id: string,
+  labels: Record<string, string>,
+  port?: { name: string; containerPort: number },
+): KubeObject {
+  const [place = '', name = ''] = id.split('/');
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace: place, name, labels },
+    spec: { containers: [{ name: 'c', ...(port === undefined ? {} : { ports: [port] }) }] },
+  } as unknown as KubeObject;
+}
+
+function policy(id: string, podSelector: object, ingress: object[]): KubeObject {
+  const [place = '', name = ''] = id.split('/');
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { namespace: place, name },
+    spec: { podSelector, policyTypes: ['Ingress'], ingress },
+  } as unknown as KubeObject;
+}
+
+function snapshotOf(...objects: KubeObject[]): Snapshot {
+  return buildSnapshot(objects.map((object) => ({ object }))).snapshot;
+}
+
+function allowed(reach: Reach, from: string, to: string): string {
+  const [source = -1, destination = -1] = [reach.positionOf(from), reach.positionOf(to)];
+  return formatConnections(reach.lookup(source, destination).allowed);
+}
+
+function namedKey(snapshot: Snapshot, name: string): string {
+  return snapshot.policies.find(({ ref }) => ref.name === name)?.ref.key ?? '';
+}
+
+describe('updateReach', () => {
+  it('lets go of a class whose pods all moved away, and of the policies that selected it', () => {
+    const snapshot = snapshotOf(
+      namespace('a'),
+      pod('a/x', { app: 'x', role: 'one' }),
+      pod('a/y', { app: 'y' }),
+      policy('a/first', { matchLabels: { app: 'x' } }, []),
+      policy('a/second', { matchLabels: { role: 'one' } }, []),
+    );
+    let reach = computeReach(snapshot);
+    reach = updateReach(reach, { kind: 'pod-labels', id: 'a/x', labels: { app: 'y' } });
+    expect(allowed(reach, 'a/y', 'a/x')).toBe('all');
+    reach = updateReach(reach, { kind: 'policy', key: namedKey(snapshot, 'first') });
+    const every = snapshotOf(namespace('a'), policy('a/every', {}, [])).policies[0];
+    if (every === undefined) throw new Error('no policy');
+    reach = updateReach(reach, { kind: 'policy', key: every.ref.key, policy: every });
+    expect(allowed(reach, 'a/y', 'a/x')).toBe('none');
+    reach = updateReach(reach, { kind: 'policy', key: namedKey(snapshot, 'second') });
+    expect(reach.count()).toEqual({ open: 0, unknown: 0, total: 2 });
+  });
+
+  it('S133: a named port is each pod’s own, also when the rule matched nobody at first', () => {
+    const ports = [{ port: 'web' }];
+    const snapshot = snapshotOf(
+      namespace('a'),
+      namespace('b'),
+      pod('a/one', {}, { name: 'web', containerPort: 8001 }),
+      pod('a/two', {}, { name: 'web', containerPort: 8002 }),
+      pod('b/client', {}),
+      policy('a/web', {}, [
+        { from: [{ namespaceSelector: { matchLabels: { team: 'red' } } }], ports },
+      ]),
+    );
+    let reach = computeReach(snapshot);
+    expect(allowed(reach, 'b/client', 'a/one')).toBe('none');
+    reach = updateReach(reach, { kind: 'namespace-labels', name: 'b', labels: { team: 'red' } });
+    expect(allowed(reach, 'b/client', 'a/one')).toBe('TCP 8001');
+    expect(allowed(reach, 'b/client', 'a/two')).toBe('TCP 8002');
+  });
+});

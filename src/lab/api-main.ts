@@ -13,6 +13,7 @@ import { createApiObjects } from './api-objects.ts';
 import { hasFamily, planNodes } from './config.ts';
 import { callControl, serveControl, toWire } from './control.ts';
 import { followStore } from './object-sync.ts';
+import { holdContainerRoot } from './pod-process.ts';
 import { createPodRuntime, type Call } from './pod-runtime.ts';
 import { apiControlPath, controlPath, kubeconfigPath } from './state-dir.ts';
 import type { LabObject, ObjectRef, Stack } from './types.ts';
@@ -42,8 +43,12 @@ async function serve({ config, stateDir }: ApiOrder): Promise<void> {
     door.listen({ fd: apiSocketFd }, resolve);
   });
   const { port } = door.address() as AddressInfo;
+  const root = await holdContainerRoot().catch((error: unknown) => {
+    log(error);
+    return undefined;
+  });
   const api = await startLabApi({
-    runtime: createPodRuntime(call),
+    runtime: createPodRuntime({ call, root }),
     address: { host: '127.0.0.1', port },
     serviceRanges: serviceRanges(config.stack),
     nodes: planNodes(config).map(({ name, addresses, podCidrs }) => ({

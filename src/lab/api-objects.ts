@@ -3,7 +3,7 @@
  * all or none of a batch, answered when the change is in force. Must not know of sockets or processes.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { KubeObject } from '../k8s/types.ts';
+import type { KubeObject, PodSpec } from '../k8s/types.ts';
 import { type ApiObject, listAt, numberAt, stringAt } from './api/object.ts';
 import { apiVersionOf, findKind, resourceTypes } from './api/registry.ts';
 import { patchObject } from './api/resource-requests.ts';
@@ -84,7 +84,7 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
         const { object } = one;
         const type = findKind(object.apiVersion, object.kind);
         if (type === undefined) ignored.set(object.kind, (ignored.get(object.kind) ?? 0) + 1);
-        else plan.push({ type, given: { ...one, object: withNamespace(type, object) } });
+        else plan.push({ type, given: { ...one, object: complete(withNamespace(type, object)) } });
       }
       plan.sort((a, b) => rank(a.type) - rank(b.type));
       const notices: string[] = [];
@@ -227,6 +227,28 @@ function withNamespace(type: ResourceType, object: KubeObject): KubeObject {
   if (type.namespaced) metadata.namespace = metadata.namespace ?? 'default';
   else delete metadata.namespace;
   return { ...object, metadata };
+}
+
+/** Manifests that are only about policy often say nothing of what runs; kubectl would refuse them. */
+function complete(object: KubeObject): KubeObject {
+  if (object.kind === 'Pod') return { ...object, spec: withImages(object.spec) };
+  const spec = object.spec as { template?: { spec?: unknown } } | undefined;
+  if (!object.apiVersion.match(/^(apps|batch)\//) || spec?.template === undefined) return object;
+  const template = { ...spec.template, spec: withImages(spec.template.spec) };
+  return { ...object, spec: { ...spec, template } };
+}
+
+function withImages(given: unknown): PodSpec {
+  const spec = (given ?? {}) as PodSpec;
+  const containers = spec.containers ?? [];
+  const image = 'podwall';
+  return {
+    ...spec,
+    containers:
+      containers.length === 0
+        ? [{ name: 'main', image }]
+        : containers.map((container) => ({ image, ...container })),
+  };
 }
 
 function refusalOf(ref: ObjectRef, error: ApiError, given: LabObject | undefined): Refusal {

@@ -3,13 +3,18 @@
  * children. Must not know which program or why.
  */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { spawnOnTerminal } from './api/pty.ts';
 import type { ExecSession } from './api/runtime.ts';
+import { containerRootScript } from './container-root.ts';
+import { LabError } from './errors.ts';
 
 export interface ProcessPlace {
   /** Path of the network namespace. */
   readonly netns: string;
+  /** Path of the mount namespace; absent: this one. */
+  readonly root?: string | undefined;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -20,7 +25,31 @@ export interface PodProcess extends ExecSession {
 
 /** What runs a program at `place`; the program's own arguments follow. */
 function entering(place: ProcessPlace): string[] {
-  return ['nsenter', `--net=${place.netns}`, '--'];
+  const mount = place.root === undefined ? [] : [`--mount=${place.root}`];
+  return ['nsenter', `--net=${place.netns}`, ...mount, '--'];
+}
+
+/**
+ * Makes the mount namespace of containers and returns its path. It lives as long as this process: a
+ * process of its own waits in it for the end of ours.
+ */
+export async function holdContainerRoot(): Promise<string> {
+  const script = containerRootScript(readFileSync('/proc/self/mountinfo', 'utf8'));
+  const wait = 'echo ready; exec cat';
+  const child = spawn(
+    'unshare',
+    ['--mount', '--propagation', 'private', 'sh', '-c', `${script}${wait}`],
+    { stdio: ['pipe', 'pipe', 'pipe'], cwd: '/' },
+  );
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+  await new Promise<void>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', () => reject(new LabError(`no view for containers: ${stderr.trim()}`)));
+    child.stdout.once('data', () => resolve());
+  });
+  // unshare becomes the shell, and that becomes the one who waits.
+  return `/proc/${child.pid ?? 0}/ns/mnt`;
 }
 
 /** Starts a program in a pod. It is the first of its process group. */

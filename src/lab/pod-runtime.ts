@@ -32,7 +32,14 @@ const longestPauseMs = 60_000;
 const soonMs = 2_000;
 const dialTimeoutMs = 15_000;
 
-export function createPodRuntime(call: Call): PodRuntime {
+/** `root`: mount namespace of containers; without it their commands are not run. */
+export function createPodRuntime({
+  call,
+  root,
+}: {
+  readonly call: Call;
+  readonly root?: string | undefined;
+}): PodRuntime {
   const pods = new Map<string, RunningPod>();
   const listeners: ((exit: ContainerExit) => void)[] = [];
   const path = searchPath();
@@ -58,7 +65,7 @@ export function createPodRuntime(call: Call): PodRuntime {
     const { restartPolicy: policy = 'Always' } = (pod.object.spec ?? {}) as {
       restartPolicy?: string;
     };
-    const place = { netns: pod.answer.netns, env: environment(pod.object, command.env) };
+    const place = { netns: pod.answer.netns, root, env: environment(pod.object, command.env) };
     for (let pauseMs = 1_000; !pod.stopping; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       const started = Date.now();
       const child = startInPod(place, command.argv);
@@ -87,7 +94,7 @@ export function createPodRuntime(call: Call): PodRuntime {
     async start(object: ApiObject) {
       const pod = object as unknown as Pod;
       const { uid = '' } = pod.metadata;
-      const plan = planPod(pod, path);
+      const plan = planPod(pod, root === undefined ? '' : path);
       const order: PodOrder = { object: pod, ports: plan.ports };
       const answer = (await call('podStart', order)) as PodAnswer;
       const logs = new Map(
@@ -128,12 +135,11 @@ export function createPodRuntime(call: Call): PodRuntime {
       const env: Record<string, string> = {};
       for (const { name, value } of container?.env ?? [])
         if (value !== undefined) env[name] = value;
-      const place = { netns: pod.answer.netns, env: environment(pod.object, env) };
-      const [program] = command;
-      const argv = isAgnhost(program)
-        ? [process.execPath, ...scriptArgs('agnhost'), ...command.slice(1)]
-        : command;
-      const child = startInPod(place, argv, { tty });
+      const here = { netns: pod.answer.netns, env: environment(pod.object, env) };
+      // Our own script may lie where containers see a directory of their own.
+      const child = isAgnhost(command[0])
+        ? startInPod(here, [process.execPath, ...scriptArgs('agnhost'), ...command.slice(1)])
+        : startInPod({ ...here, root }, command, { tty });
       pod.processes.add(child);
       const forget = (): void => {
         pod.processes.delete(child);

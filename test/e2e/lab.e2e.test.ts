@@ -555,7 +555,7 @@ describe.skipIf(unavailable !== undefined)('the commands', () => {
     const { writeFileSync } = await import('node:fs');
     writeFileSync(
       manifests,
-      [...cluster, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' } }]
+      [...cluster, { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: 'v' } }]
         .map((object) => JSON.stringify(object))
         .join('\n'),
     );
@@ -567,7 +567,7 @@ describe.skipIf(unavailable !== undefined)('the commands', () => {
     const up = await podwall('lab', 'up', '--stack', 'ipv4', '-f', manifests);
     expect(up, up.err).toMatchObject({ code: 0 });
     expect(up.err).toContain('2 nodes, 4 pods');
-    expect(up.err).toContain('1 Secret');
+    expect(up.err).toContain('1 PersistentVolume');
     const traces = await tracesOf((await connectLab()) as Lab);
     expect((await podwall('lab', 'up')).err).toContain('already running');
     expect((await podwall('lab', 'up', '--stack', 'ipv4')).code).toBe(0);

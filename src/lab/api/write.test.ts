@@ -137,6 +137,17 @@ describe('create', () => {
     const [a, b] = [make('a'), make('b')];
     expect(a).toMatch(/^10\.96\./);
     expect(a).not.toBe(b);
+    const wish =
+      (name: string, clusterIP: unknown): (() => unknown) =>
+      () =>
+        writer.create(
+          serviceType,
+          'dev',
+          object(name, { spec: { clusterIP, ports: [{ port: 80 }] } }),
+        );
+    expect(errorOf(wish('c', a)).message).toContain('provided IP is already allocated');
+    expect(errorOf(wish('d', '1.2.3.4')).code).toBe(422);
+    expect(wish('e', 'None')).not.toThrow();
   });
 });
 

@@ -75,6 +75,12 @@ function allocate(service: ApiObject, old: ApiObject | undefined, context: HookC
       families.forEach((family, index) => {
         const wish = ips[index];
         if (wish !== undefined && wish !== '') {
+          if (!context.addresses.contains(wish))
+            throw clusterIpError(
+              service,
+              wish,
+              'the provided network does not match the current range',
+            );
           if (used.has(wish))
             throw clusterIpError(service, wish, 'provided IP is already allocated');
           return;

@@ -61,12 +61,27 @@ describe('updateReach', () => {
     reach = updateReach(reach, { kind: 'pod-labels', id: 'a/x', labels: { app: 'y' } });
     expect(allowed(reach, 'a/y', 'a/x')).toBe('all');
     reach = updateReach(reach, { kind: 'policy', key: namedKey(snapshot, 'first') });
-    const every = snapshotOf(namespace('a'), policy('a/every', {}, [])).policies[0];
-    if (every === undefined) throw new Error('no policy');
-    reach = updateReach(reach, { kind: 'policy', key: every.ref.key, policy: every });
+    // It finds its subjects by label alone, so it would find the class of old, too.
+    const deny = snapshotOf(namespace('a'), {
+      apiVersion: 'policy.networking.k8s.io/v1alpha2',
+      kind: 'ClusterNetworkPolicy',
+      metadata: { name: 'deny' },
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: {
+          pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: 'one' } } },
+        },
+        ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+      },
+    } as unknown as KubeObject).policies[0];
+    if (deny === undefined) throw new Error('no policy');
+    reach = updateReach(reach, { kind: 'policy', key: deny.ref.key, policy: deny });
+    expect(allowed(reach, 'a/y', 'a/x')).toBe('all');
+    reach = updateReach(reach, { kind: 'pod-labels', id: 'a/x', labels: { role: 'one' } });
     expect(allowed(reach, 'a/y', 'a/x')).toBe('none');
     reach = updateReach(reach, { kind: 'policy', key: namedKey(snapshot, 'second') });
-    expect(reach.count()).toEqual({ open: 0, unknown: 0, total: 2 });
+    expect(reach.count()).toEqual({ open: 1, unknown: 0, total: 2 });
   });
 
   it('S133: a named port is each pod’s own, also when the rule matched nobody at first', () => {

@@ -45,7 +45,7 @@ it('has scenarios', () => expect(files.length).toBeGreaterThan(5));
 
 it.each(files.map((file) => [file]))('%s', async (file) => {
   const { sections } = read(file);
-  const known = /^(test|command|stdin|stdout|stderr|status|file .+)$/;
+  const known = /^(test|command|columns|stdin|stdout|stderr|status|file .+)$/;
   expect([...sections.keys()].filter((name) => !known.test(name))).toEqual([]);
   const directory = mkdtempSync(join(tmpdir(), 'podwall-scenario-'));
   try {
@@ -65,7 +65,7 @@ it.each(files.map((file) => [file]))('%s', async (file) => {
       stdin: Readable.from([sections.get('stdin') ?? '']),
       isTty: false,
       color: false,
-      columns: 80,
+      columns: Number(sections.get('columns') ?? 80),
       env: { HOME: directory },
       cwd: directory,
       signal: new AbortController().signal,

@@ -93,7 +93,7 @@ export const equal: CommandModule = {
       .option(
         '--path <path>',
         'where manifests are in a revision (repeatable)',
-        (path: string, paths: string[] = []) => [...paths, path],
+        (path: string, paths?: readonly string[]) => [...(paths ?? []), path],
       )
       .option('--strict', 'also for pods that do not exist yet')
       .option('-o, --output <format>', 'text or json', 'text')

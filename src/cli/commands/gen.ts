@@ -25,10 +25,11 @@ function numberIn(
 ): number | undefined {
   const text = options[name];
   if (text === undefined) return undefined;
-  const value = typeof text === 'string' && /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
+  const given = typeof text === 'string' ? text : '';
+  const value = /^-?\d+$/.test(given) ? Number(given) : Number.NaN;
   if (!Number.isSafeInteger(value) || value < least) {
     throw new CliError(
-      `--${name} ${String(text)} is no ${least < 0 ? 'integer' : `number from ${least}`}`,
+      `--${name} ${given} is no ${least < 0 ? 'integer' : `number from ${least}`}`,
       2,
       `for example --${name} 100`,
     );

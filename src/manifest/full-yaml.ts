@@ -333,7 +333,8 @@ function convertPairs(
       continue;
     }
     const converted = convertNode(conversion, pair.value ?? null, depth + 1);
-    const name = String(key.value);
+    // Numbers and booleans become the text that JSON has for them.
+    const name = String(key.value as string | number | bigint | boolean);
     const entry: PositionEntry = {
       key: { start: keyStart, end: keyEnd },
       value:

@@ -165,6 +165,7 @@ export function createBackend(settings: BackendOptions): Backend {
         reread = true;
       }
     }
+    audits = options.mode === 'audit' || desired.audits === true;
     const current = (belief ?? []).find((state) => state.hooked);
     if (current?.epoch === 0 && settings.sweepMarks !== undefined) {
       await settings.sweepMarks(options.markMask);
@@ -178,11 +179,19 @@ export function createBackend(settings: BackendOptions): Backend {
     belief ??= await readAll();
     return belief.find((state) => state.hooked);
   };
-  const observed = (['Egress', 'Ingress'] as const).flatMap((direction) =>
-    families.flatMap((family) =>
-      [true, false].map((ported) => observedGroup(direction, family, ported)),
-    ),
-  );
+  /** Whether the program in force counts what audited policies would deny. */
+  let audits = true;
+  const observed = (): string[] =>
+    [false, true]
+      // In audit mode nothing is denied; without audited policies nothing is audited.
+      .filter((audited) => (audited ? audits : options.mode !== 'audit'))
+      .flatMap((audited) =>
+        (['Egress', 'Ingress'] as const).flatMap((direction) =>
+          families.flatMap((family) =>
+            [true, false].map((ported) => observedGroup(direction, family, ported, audited)),
+          ),
+        ),
+      );
 
   return {
     apply: (desired) => enqueue(() => applyNow(desired)),
@@ -192,7 +201,7 @@ export function createBackend(settings: BackendOptions): Backend {
         if (state === undefined || !options.observe) return [];
         // One process each: of several sets named in one script, nft 1.0.6 loads only the last.
         const listings = await Promise.all(
-          observed.map((set) =>
+          observed().map((set) =>
             must(`list set inet ${state.table} ${set}\n`, 'listing denied flows'),
           ),
         );
@@ -202,7 +211,9 @@ export function createBackend(settings: BackendOptions): Backend {
       enqueue(async () => {
         const state = await enforcing();
         if (state === undefined || !options.observe) return;
-        const script = observed.map((set) => `flush set inet ${state.table} ${set}\n`).join('');
+        const script = observed()
+          .map((set) => `flush set inet ${state.table} ${set}\n`)
+          .join('');
         await must(script, 'resetting denied flows');
       }),
     read: () => enqueue(readAll),

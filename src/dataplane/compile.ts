@@ -28,6 +28,7 @@ import type {
   CompiledRule,
   Direction,
   PodMatcher,
+  PolicyRef,
   Tier,
 } from '../policy/compiled.ts';
 import { defaultDataplaneOptions, frameChains } from './model.ts';
@@ -37,6 +38,7 @@ import type {
   Condition,
   DataplaneOptions,
   End,
+  LocalPod,
   NodeProgram,
   PortMap,
   Rule,
@@ -96,6 +98,8 @@ export function compileNode(
   const closed = closedNamespaces(snapshot, full);
   const bySubject = createSubjectIndex(snapshot);
   const programs = new Map<string, string>();
+  const pods = new Map<string, LocalPod>();
+  const judges = createJudges();
 
   for (const [pod, addresses] of cluster.owned) {
     if (!isLocal(pod, addresses, nodeName, podCidrs.set)) continue;
@@ -118,6 +122,17 @@ export function compileNode(
       for (const address of addresses)
         dispatch[direction][address.family].set(formatAddress(address), target);
     }
+    const known = {
+      namespace: pod.namespace,
+      name: pod.name,
+      judgedBy: judges(
+        policies,
+        closed === 'all' || closed.has(pod.namespace)
+          ? snapshot.completeness.invalidPolicies
+          : undefined,
+      ),
+    };
+    for (const address of addresses) pods.set(formatAddress(address), known);
   }
 
   prune(dispatch, objects);
@@ -133,7 +148,45 @@ export function compileNode(
     chains: objects.chains,
     portMaps: objects.portMaps,
     dispatch,
+    audits: snapshot.policies.some((policy) => policy.audit === true),
+    pods,
     warnings,
+  };
+}
+
+const auditChains = {
+  Egress: frameChains.auditEgress,
+  Ingress: frameChains.auditIngress,
+} as const;
+
+/** Names of the policies that may deny, the same object for pods with the same policies. */
+function createJudges(): (
+  policies: readonly CompiledPolicy[],
+  invalid: readonly PolicyRef[] | undefined,
+) => LocalPod['judgedBy'] {
+  const known = new Map<readonly unknown[], LocalPod['judgedBy']>();
+  const nameOf = ({ kind, namespace, name }: PolicyRef): string =>
+    `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`;
+  const judging = (policies: readonly CompiledPolicy[], direction: Direction): string[] =>
+    policies
+      .filter((policy) =>
+        policy.tier === 'NetworkPolicy'
+          ? policy.isolates[direction]
+          : policy.rules[direction].some((rule) => rule.action === 'Deny'),
+      )
+      .map((policy) => nameOf(policy.ref));
+  return (policies, invalid) => {
+    const key = invalid ?? policies;
+    let judges = known.get(key);
+    if (judges === undefined) {
+      const closedBy = invalid?.map((ref) => `${nameOf(ref)} (not valid)`);
+      judges = {
+        Ingress: closedBy ?? judging(policies, 'Ingress'),
+        Egress: closedBy ?? judging(policies, 'Egress'),
+      };
+      known.set(key, judges);
+    }
+    return judges;
   };
 }
 
@@ -342,7 +395,10 @@ function compileProgram(
 ): string {
   const allow = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
   const deny = direction === 'Egress' ? frameChains.denyEgress : frameChains.denyIngress;
-  const isolated = policies.some((policy) => policy.isolates[direction]);
+  const isolating = policies.filter((policy) => policy.isolates[direction]);
+  const isolated = isolating.length > 0;
+  // What an audited policy allows stays allowed: audit softens denials, it never makes one.
+  const auditedOnly = isolated && isolating.every((policy) => policy.audit === true);
   const skipsBaseline =
     isolated ||
     (settings.baselineSkip === 'per-pod' &&
@@ -368,6 +424,7 @@ function compileProgram(
   const scene: Scene = {
     allow,
     deny,
+    isolationEnd: auditedOnly ? auditChains[direction] : deny,
     isolated,
     end: direction === 'Egress' ? 'destination' : 'source',
     about,
@@ -413,6 +470,8 @@ function compileProgram(
 interface Scene {
   readonly allow: string;
   readonly deny: string;
+  /** Where an isolated pod's traffic goes that no NetworkPolicy allows. */
+  readonly isolationEnd: string;
   readonly isolated: boolean;
   /** Which end of the connection peers are compared with. */
   readonly end: End;
@@ -620,7 +679,7 @@ function lowerRules(
       rules.push(...stepRules(step, scene.allow, scene.end, objects, frozen));
       if (step.any) return rules;
     }
-    rules.push({ kind: 'goto', when: [], target: scene.deny });
+    rules.push({ kind: 'goto', when: [], target: scene.isolationEnd });
     return rules;
   }
   for (const step of steps(entries.filter((entry) => entry.tier === 'Baseline'))) {

@@ -3,7 +3,7 @@ export { compileNode } from './compile.ts';
 export { createBackend, NftError } from './backend.ts';
 export type { ApplyReport, Backend, BackendOptions } from './backend.ts';
 export { defaultDataplaneOptions } from './model.ts';
-export type { DataplaneOptions, Drop, NodeProgram } from './model.ts';
+export type { DataplaneOptions, Drop, LocalPod, NodeProgram } from './model.ts';
 export { renderProgram } from './render.ts';
 export { interactiveRunner, spawnRunner } from './runner.ts';
 export type { InteractiveRunner, NftResult, NftRunner, RunnerOptions } from './runner.ts';

@@ -160,6 +160,7 @@ export function readDrops(listing: string): Drop[] {
         protocol: place.ported ? protocol.toUpperCase() : protocol,
         ...(port === undefined ? {} : { port: Number(port) }),
         packets: Number(found?.[2]),
+        ...(place.audited ? { audited: true } : {}),
       });
     }
   }
@@ -168,10 +169,12 @@ export function readDrops(listing: string): Drop[] {
 
 function observedPlace(
   name: string,
-): { direction: Direction; family: Family; ported: boolean } | undefined {
+): { direction: Direction; family: Family; ported: boolean; audited: boolean } | undefined {
   for (const direction of ['Egress', 'Ingress'] as const)
     for (const family of families)
       for (const ported of [true, false])
-        if (name === observedGroup(direction, family, ported)) return { direction, family, ported };
+        for (const audited of [true, false])
+          if (name === observedGroup(direction, family, ported, audited))
+            return { direction, family, ported, audited };
   return undefined;
 }

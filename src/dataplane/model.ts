@@ -27,6 +27,10 @@ export interface DataplaneOptions {
    * a revoked connection come back with its ends exchanged.
    */
   readonly midStream: 'drop' | 'allow';
+  /** `audit`: nothing is dropped; what would be is counted (with `observe`) and let pass. */
+  readonly mode: 'enforce' | 'audit';
+  /** With `observe`: packets recorded a second and rule at most; 0 for all. No verdict depends on it. */
+  readonly observeLimit: number;
 }
 
 export const defaultDataplaneOptions: DataplaneOptions = {
@@ -37,6 +41,8 @@ export const defaultDataplaneOptions: DataplaneOptions = {
   table: 'podwall',
   invalidPolicies: 'deny',
   midStream: 'drop',
+  mode: 'enforce',
+  observeLimit: 0,
 };
 
 /** Which end of the connection (not of the packet) an address is compared with. */
@@ -100,10 +106,21 @@ export const frameChains = {
   accept: 'c_ok',
   denyEgress: 'd_eg',
   denyIngress: 'd_in',
+  /** Denied by policies that are only audited: count, and go on as if allowed. */
+  auditEgress: 'a_eg',
+  auditIngress: 'a_in',
 } as const;
 
 /** Address of a local pod → the chain that decides for it. */
 export type Dispatch = ReadonlyMap<string, string>;
+
+/** A local pod, for those who explain what happened to its packets. */
+export interface LocalPod {
+  readonly namespace: string;
+  readonly name: string;
+  /** Policies that may deny in the direction, as `NetworkPolicy namespace/name`. */
+  readonly judgedBy: Readonly<Record<Direction, readonly string[]>>;
+}
 
 export interface NodeProgram {
   readonly node: string;
@@ -121,6 +138,10 @@ export interface NodeProgram {
   readonly chains: ReadonlyMap<string, Chain>;
   readonly portMaps: ReadonlyMap<string, PortMap>;
   readonly dispatch: Readonly<Record<Direction, Readonly<Record<Family, Dispatch>>>>;
+  /** Some policy is only audited. */
+  readonly audits?: boolean;
+  /** By address. */
+  readonly pods?: ReadonlyMap<string, LocalPod>;
   /** Sentences about what could not be programmed as written. */
   readonly warnings: readonly string[];
 }
@@ -136,4 +157,6 @@ export interface Drop {
   readonly protocol: string;
   readonly port?: number;
   readonly packets: number;
+  /** It was let pass: only audited policies, or a node in audit mode, would have denied it. */
+  readonly audited?: true;
 }

@@ -40,8 +40,14 @@ export function selfGroup(family: Family): string {
   return `self${family}`;
 }
 
-export function observedGroup(direction: Direction, family: Family, ported: boolean): string {
-  return `${direction === 'Egress' ? 'oe' : 'oi'}${family}${ported ? '' : 'x'}`;
+/** Denied flows; `audited`: those that were let pass all the same. */
+export function observedGroup(
+  direction: Direction,
+  family: Family,
+  ported: boolean,
+  audited = false,
+): string {
+  return `${audited ? 'a' : ''}${direction === 'Egress' ? 'oe' : 'oi'}${family}${ported ? '' : 'x'}`;
 }
 
 /** The single element of this set is the current epoch. */
@@ -177,10 +183,12 @@ export function frameOf(
   const { options, frame } = program;
   const observed = options.observe
     ? (['Egress', 'Ingress'] as const).flatMap((direction) =>
-        families.flatMap((family) => [
-          `  set ${observedGroup(direction, family, true)} { type ${type[family]} . ${type[family]} . inet_proto . inet_service; size 65536; flags dynamic,timeout; timeout 10m; }`,
-          `  set ${observedGroup(direction, family, false)} { type ${type[family]} . ${type[family]} . inet_proto; size 65536; flags dynamic,timeout; timeout 10m; }`,
-        ]),
+        [false, true].flatMap((audited) =>
+          families.flatMap((family) => [
+            `  set ${observedGroup(direction, family, true, audited)} { type ${type[family]} . ${type[family]} . inet_proto . inet_service; size 65536; flags dynamic,timeout; timeout 10m; }`,
+            `  set ${observedGroup(direction, family, false, audited)} { type ${type[family]} . ${type[family]} . inet_proto; size 65536; flags dynamic,timeout; timeout 10m; }`,
+          ]),
+        ),
       )
     : [];
   const sets = [
@@ -197,29 +205,47 @@ export function frameOf(
     `  set ${epochGroup} { type mark; }`,
     ...observed,
   ];
-  const denial = (direction: Direction): string[] => [
-    ...(options.observe
+  const auditing = options.mode === 'audit';
+  // A limit that is reached, or a set that is full, ends this rule only; the verdict is a rule of its own.
+  const limit =
+    options.observeLimit > 0
+      ? `limit rate ${options.observeLimit}/second burst ${options.observeLimit} packets `
+      : '';
+  const record = (direction: Direction, audited: boolean): string[] =>
+    options.observe
       ? families.flatMap((family) => [
           ...['tcp', 'udp', 'sctp'].map(
             (protocol) =>
-              `meta l4proto ${protocol} update @${observedGroup(direction, family, true)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto . th dport counter }`,
+              `meta nfproto ipv${family} meta l4proto ${protocol} ${limit}update @${observedGroup(direction, family, true, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto . th dport counter }`,
           ),
-          `meta l4proto != tcp meta l4proto != udp meta l4proto != sctp update @${observedGroup(direction, family, false)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto counter }`,
+          `meta nfproto ipv${family} meta l4proto != tcp meta l4proto != udp meta l4proto != sctp ${limit}update @${observedGroup(direction, family, false, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto counter }`,
         ])
-      : []),
-    ...(options.deny === 'reject'
-      ? [
-          'meta l4proto tcp counter reject with tcp reset',
-          'counter reject with icmpx admin-prohibited',
-        ]
-      : []),
-    'counter drop',
+      : [];
+  const audit = (direction: Direction): string[] => [
+    ...record(direction, true),
+    `counter goto ${direction === 'Egress' ? 'c_in' : 'c_ok'}`,
   ];
+  const denial = (direction: Direction): string[] =>
+    auditing
+      ? audit(direction)
+      : [
+          ...record(direction, false),
+          ...(options.deny === 'reject'
+            ? [
+                'meta l4proto tcp counter reject with tcp reset',
+                'counter reject with icmpx admin-prohibited',
+              ]
+            : []),
+          'counter drop',
+        ];
   const epochs = epochChains(options, epoch);
+  const last = auditing ? 'counter accept' : 'counter drop';
   const chains: Record<string, readonly string[]> = {
     d_eg: denial('Egress'),
     d_in: denial('Ingress'),
-    d_loose: ['counter drop'],
+    a_eg: audit('Egress'),
+    a_in: audit('Ingress'),
+    d_loose: [last],
     // A pod's gateway may stand inside the pod range: it is the node, not an unknown pod.
     u_in: ['fib daddr type local goto c_ok', 'counter goto d_in'],
     // The node itself may talk to its pods from that gateway address: these are the answers.
@@ -256,12 +282,12 @@ export function frameOf(
       'goto c_other',
     ],
     // Whoever comes back from c_eval ran off a chain that is being changed: deny.
-    c_guard: ['jump c_eval', 'counter drop'],
+    c_guard: ['jump c_eval', last],
   };
   const hook = (name: string): string =>
     `    type filter hook ${name} priority filter - 5; policy accept;\n`;
   const hooks = [
-    `  chain h_forward {\n${hook('forward')}    jump c_est\n    jump c_eval\n    counter drop\n  }`,
+    `  chain h_forward {\n${hook('forward')}    jump c_est\n    jump c_eval\n    ${last}\n  }`,
     ...(frame.podToOwnNode === 'allow'
       ? []
       : [

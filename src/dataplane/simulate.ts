@@ -28,7 +28,8 @@ export interface Packet {
 export type Path = 'forward' | 'from-pod-to-node' | 'from-node';
 
 export type SimulatedVerdict =
-  | { readonly outcome: 'allowed' }
+  /** `audited`: the direction in which it would have been denied, were it not for audit. */
+  | { readonly outcome: 'allowed'; readonly audited?: Direction }
   | { readonly outcome: 'denied'; readonly direction: Direction; readonly unknownPod: boolean };
 
 const allowed: SimulatedVerdict = { outcome: 'allowed' };
@@ -63,6 +64,18 @@ export function judge(
   packet: Packet,
   path: Path = 'forward',
 ): SimulatedVerdict {
+  const verdict = judgeStrictly(program, state, packet, path);
+  return verdict.outcome === 'denied' && program.options.mode === 'audit'
+    ? { outcome: 'allowed', audited: verdict.direction }
+    : verdict;
+}
+
+function judgeStrictly(
+  program: Pick<NodeProgram, 'frame' | 'options'>,
+  state: TableState,
+  packet: Packet,
+  path: Path,
+): SimulatedVerdict {
   const source = formatAddress(packet.source);
   const destination = formatAddress(packet.destination);
   const { family } = packet.source;
@@ -86,8 +99,16 @@ export function judge(
   const known = state.dispatch.Ingress[family].has(destination);
   if (!known && path === 'forward' && inRange(packet.destination))
     return { outcome: 'denied', direction: 'Ingress', unknownPod: true };
+  for (const direction of ['Egress', 'Ingress'] as const)
+    if (legEnd(state, direction, packet) === auditChains[direction])
+      return { outcome: 'allowed', audited: direction };
   return allowed;
 }
+
+const auditChains = {
+  Egress: frameChains.auditEgress,
+  Ingress: frameChains.auditIngress,
+} as const;
 
 /** One side's decision; undefined when that side is no local pod. */
 export function judgeLeg(
@@ -95,11 +116,16 @@ export function judgeLeg(
   direction: Direction,
   packet: Packet,
 ): 'allowed' | 'denied' | undefined {
+  const end = legEnd(state, direction, packet);
+  if (end === 'no local pod') return undefined;
+  const passes = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
+  return end === passes || end === auditChains[direction] ? 'allowed' : 'denied';
+}
+
+function legEnd(state: TableState, direction: Direction, packet: Packet): string | undefined {
   const address = formatAddress(direction === 'Egress' ? packet.source : packet.destination);
   const chain = state.dispatch[direction][packet.source.family].get(address);
-  if (chain === undefined) return undefined;
-  const passes = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
-  return follow(state, chain, packet) === passes ? 'allowed' : 'denied';
+  return chain === undefined ? 'no local pod' : follow(state, chain, packet);
 }
 
 const ranges = new WeakMap<TableState, { key: string; sets: ReturnType<typeof addressSetOf>[] }>();
@@ -234,8 +260,9 @@ export function createMemoryBackend(): MemoryBackend {
       if (program === undefined || state === undefined || path === 'from-node') return allowed;
       if (path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow') return allowed;
       const verdict = judge(program, state, packet, path);
-      if (verdict.outcome === 'denied' && program.options.observe)
-        count(drops, packet, verdict.direction);
+      const against = verdict.outcome === 'denied' ? verdict.direction : verdict.audited;
+      if (against !== undefined && program.options.observe)
+        count(drops, packet, against, verdict.outcome === 'allowed');
       return verdict;
     },
   };
@@ -245,10 +272,11 @@ function count(
   drops: Map<string, Drop & { packets: number }>,
   packet: Packet,
   direction: Direction,
+  audited: boolean,
 ): void {
   const source = formatAddress(packet.source);
   const destination = formatAddress(packet.destination);
-  const key = [direction, source, destination, packet.protocol, packet.port].join(' ');
+  const key = [audited, direction, source, destination, packet.protocol, packet.port].join(' ');
   const held = drops.get(key);
   if (held !== undefined) drops.set(key, { ...held, packets: held.packets + 1 });
   else
@@ -260,5 +288,6 @@ function count(
       protocol: packet.protocol,
       ...(packet.port === undefined ? {} : { port: packet.port }),
       packets: 1,
+      ...(audited ? { audited: true } : {}),
     });
 }

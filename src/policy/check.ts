@@ -42,6 +42,9 @@ export interface CheckResult {
   readonly diagnostics: Diagnostic[];
 }
 
+/** `audit`: what the policy denies is counted and let pass by the agent. */
+const modeAnnotation = 'podwall.dev/mode';
+
 /** The path of a fault that belongs to no field. */
 const noField = '<nil>';
 
@@ -136,7 +139,20 @@ export function checkPolicyOf(
     report(code, 'warning', path, `${path}: ${text}`);
   }
   if (refused) return { defaulted, errors, diagnostics };
-  const policy = kind.compile(defaulted, input.source);
+  const compiled = kind.compile(defaulted, input.source);
+  const mode = defaulted.metadata.annotations?.[modeAnnotation];
+  const audit = mode === 'audit' && compiled.tier === 'NetworkPolicy';
+  const policy: CompiledPolicy = audit ? { ...compiled, audit: true } : compiled;
+  if (mode !== undefined && mode !== 'enforce' && !audit) {
+    report(
+      'mode-annotation',
+      'warning',
+      'metadata.annotations',
+      mode === 'audit'
+        ? `annotation ${modeAnnotation}: audit has an effect on NetworkPolicies only; this policy is enforced`
+        : `annotation ${modeAnnotation} is neither enforce nor audit; this policy is enforced`,
+    );
+  }
   for (const { path, reason } of unusableParts(policy)) {
     report(
       'unusable-peer',

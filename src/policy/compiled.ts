@@ -86,4 +86,9 @@ export interface CompiledPolicy {
     readonly Ingress: readonly CompiledRule[];
     readonly Egress: readonly CompiledRule[];
   };
+  /**
+   * Annotation `podwall.dev/mode: audit` on a NetworkPolicy: what it denies by isolating shall be
+   * counted, not dropped. Only the dataplane heeds it; evaluation says what the policy will do.
+   */
+  readonly audit?: true;
 }

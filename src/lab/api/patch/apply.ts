@@ -64,7 +64,7 @@ export function applyConfiguration(request: ApplyRequest): ApiObject {
   if (mine) {
     const kept = others.reduce((tree, entry) => unionTrees(tree, treeOf(entry)), wanted);
     const dropped = subtractTrees(treeOf(mine), kept);
-    if (!isEmptyTree(dropped)) merged = removeFields(merged, dropped, branch) as JsonObject;
+    if (!isEmptyTree(dropped)) merged = removeFields(merged, dropped, kept, branch) as JsonObject;
   }
   const changed = live ? changedFields(live, merged, schema) : {};
   const contested = intersectTrees(changed, wanted);
@@ -159,7 +159,8 @@ function mergeList(
   return result;
 }
 
-function removeFields(value: unknown, tree: FieldTree, branch: Branch): unknown {
+/** Takes out what `tree` names; what `kept` names stays, if only as an empty list or map. */
+function removeFields(value: unknown, tree: FieldTree, kept: FieldTree, branch: Branch): unknown {
   if (Array.isArray(value)) {
     const item: Branch = {
       shape: branch.shape?.type === 'list' ? branch.shape.items : undefined,
@@ -170,7 +171,7 @@ function removeFields(value: unknown, tree: FieldTree, branch: Branch): unknown 
       const inner = tree[elementOf(entry, branch.kind) ?? ''];
       if (!inner) return [entry];
       if (isEmptyTree(inner) || Object.hasOwn(inner, '.')) return [];
-      return [removeFields(entry, inner, item)];
+      return [removeFields(entry, inner, kept[elementOf(entry, branch.kind) ?? ''] ?? {}, item)];
     });
   }
   if (!isObject(value)) return value;
@@ -179,15 +180,19 @@ function removeFields(value: unknown, tree: FieldTree, branch: Branch): unknown 
     if (!element.startsWith('f:')) continue;
     const key = element.slice(2);
     if (!Object.hasOwn(result, key)) continue;
-    if (isEmptyTree(inner)) {
+    const below = branchOf(branch.shape, key);
+    const before = result[key];
+    const parts = !below.atomic && (isObject(before) || (Array.isArray(before) && below.kind));
+    if (!parts) {
       delete result[key];
       continue;
     }
-    const rest = removeFields(result[key], inner, branchOf(branch.shape, key));
+    // A map or list that this manager had set goes only when nobody's members are left in it.
+    const rest = removeFields(before, inner, kept[element] ?? {}, below);
     const empty = Array.isArray(rest)
       ? rest.length === 0
       : isObject(rest) && isEmptyTree(rest as FieldTree);
-    if (empty) delete result[key];
+    if (empty && !Object.hasOwn(kept, element)) delete result[key];
     else setField(result, key, rest);
   }
   return result;

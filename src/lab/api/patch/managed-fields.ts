@@ -110,12 +110,13 @@ function collect(value: unknown, branch: Branch): FieldTree {
   const tree: FieldTree = {};
   if (isLeaf(value, branch)) return tree;
   if (Array.isArray(value)) {
-    tree['.'] = {};
+    // A leaf says "itself" already; `.` is needed only beside what is below.
+    if (value.length > 0) tree['.'] = {};
     for (const item of value) {
       const element = elementOf(item, branch.kind);
       if (element === undefined) continue;
       const inner = collect(item, itemBranch(branch));
-      if (isObject(item)) inner['.'] = {};
+      if (!isEmptyTree(inner)) inner['.'] = {};
       tree[element] = inner;
     }
     return tree;
@@ -169,45 +170,79 @@ export function isEmptyTree(tree: FieldTree): boolean {
   return Object.keys(tree).length === 0;
 }
 
+/**
+ * A node may stand for the element itself (a leaf, or with `.`), for things below it, or for both:
+ * an empty map that is owned is a leaf, and the same map with members of another owner is not.
+ */
+interface Node {
+  readonly itself: boolean;
+  readonly below: FieldTree;
+}
+
+function nodeOf(tree: FieldTree): Node {
+  if (isLeafTree(tree)) return { itself: true, below: {} };
+  const { '.': itself, ...below } = tree;
+  return { itself: itself !== undefined, below };
+}
+
+/** Undefined when nothing is left. */
+function treeOfNode({ itself, below }: Node): FieldTree | undefined {
+  if (isEmptyTree(below)) return itself ? {} : undefined;
+  return itself ? { '.': {}, ...below } : below;
+}
+
+function combine(
+  a: FieldTree,
+  b: FieldTree,
+  both: (x: FieldTree, y: FieldTree) => FieldTree | undefined,
+  keepLeft: boolean,
+  keepRight: boolean,
+): FieldTree {
+  const result: FieldTree = {};
+  for (const [key, inner] of Object.entries(a)) {
+    const other = Object.hasOwn(b, key) ? b[key] : undefined;
+    const next = other ? both(inner, other) : keepLeft ? inner : undefined;
+    if (next) setField(result, key, next);
+  }
+  if (keepRight)
+    for (const [key, inner] of Object.entries(b))
+      if (!Object.hasOwn(a, key)) setField(result, key, inner);
+  return result;
+}
+
 export function unionTrees(a: FieldTree, b: FieldTree): FieldTree {
-  const result: FieldTree = { ...a };
-  for (const [key, inner] of Object.entries(b)) {
-    const known = result[key];
-    result[key] = known ? unionTrees(known, inner) : inner;
-  }
-  return result;
+  const both = (x: FieldTree, y: FieldTree): FieldTree | undefined => {
+    const [left, right] = [nodeOf(x), nodeOf(y)];
+    return treeOfNode({
+      itself: left.itself || right.itself,
+      below: unionTrees(left.below, right.below),
+    });
+  };
+  return combine(a, b, both, true, true);
 }
 
-/** `a` without the leaves of `b`. */
+/** `a` without what `b` has. */
 export function subtractTrees(a: FieldTree, b: FieldTree): FieldTree {
-  const result: FieldTree = {};
-  for (const [key, inner] of Object.entries(a)) {
-    const other = Object.hasOwn(b, key) ? b[key] : undefined;
-    if (!other) result[key] = inner;
-    else if (isLeafTree(other) && isLeafTree(inner)) continue;
-    else if (isLeafTree(inner)) {
-      if (!Object.hasOwn(other, '.')) result[key] = inner;
-    } else {
-      const rest = isLeafTree(other) ? inner : subtractTrees(inner, other);
-      if (!isEmptyTree(rest)) result[key] = rest;
-    }
-  }
-  return result;
+  const both = (x: FieldTree, y: FieldTree): FieldTree | undefined => {
+    const [left, right] = [nodeOf(x), nodeOf(y)];
+    return treeOfNode({
+      itself: left.itself && !right.itself,
+      below: subtractTrees(left.below, right.below),
+    });
+  };
+  return combine(a, b, both, true, false);
 }
 
-/** Leaves in both. */
+/** What is in both. */
 export function intersectTrees(a: FieldTree, b: FieldTree): FieldTree {
-  const result: FieldTree = {};
-  for (const [key, inner] of Object.entries(a)) {
-    const other = Object.hasOwn(b, key) ? b[key] : undefined;
-    if (!other) continue;
-    if (isLeafTree(inner) && isLeafTree(other)) result[key] = {};
-    else {
-      const both = intersectTrees(inner, other);
-      if (!isEmptyTree(both)) result[key] = both;
-    }
-  }
-  return result;
+  const both = (x: FieldTree, y: FieldTree): FieldTree | undefined => {
+    const [left, right] = [nodeOf(x), nodeOf(y)];
+    return treeOfNode({
+      itself: left.itself && right.itself,
+      below: intersectTrees(left.below, right.below),
+    });
+  };
+  return combine(a, b, both, false, false);
 }
 
 /** The leaves of `tree` that no longer exist in `value` are dropped. */

@@ -156,7 +156,7 @@ export function renderVerdict(view: VerdictView, color: boolean): string {
     if (more > 0) lines.push(`      and ${more} more (-o json lists them)`);
   }
   lines.push(...fixLines(view));
-  return `${lines.join('\n')}\n`;
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
 }
 
 /** "opens dev/a → prod/b TCP 80". */

@@ -6,6 +6,7 @@ import { buildSnapshot } from '../../engine/build.ts';
 import { diffReach } from '../../engine/diff.ts';
 import { computeReach } from '../../engine/reach.ts';
 import type { Snapshot } from '../../engine/snapshot.ts';
+import { policyKindOf } from '../../policy/index.ts';
 import { renderDiff, renderDiffMarkdown, toDiffJson } from '../../report/diff-text.ts';
 import { isRevision, readRevision } from '../../system/git-manifests.ts';
 import { CliError, type CommandModule, type Io } from '../command.ts';
@@ -30,7 +31,8 @@ Examples:
   podwall diff cluster manifests/ --context prod
   podwall diff old-policies/ new-policies/ -f workloads/
 
--f and -k name objects that both sides have.
+-f and -k name objects that both sides have. A side with policies alone is read with the workloads
+of the other.
 
 Exit codes: 0 no difference, 1 differences, 2 usage or input error, 3 the cluster could not be read.`;
 
@@ -56,6 +58,19 @@ async function readSide(io: Io, text: string, options: DiffOptions): Promise<Inp
     2,
     'see podwall diff --help',
   );
+}
+
+/** Policies alone say nothing about pairs: a side without workloads is read with those of the other. */
+function lent(io: Io, from: Input, to: Input): InputObject[] {
+  if (hasWorkloads(to) || !hasWorkloads(from)) return [];
+  io.err(`${to.origin} has no workloads: those of ${from.origin} stand on both sides\n`);
+  return from.objects.filter(
+    ({ object }) => policyKindOf(object.apiVersion, object.kind) === undefined,
+  );
+}
+
+function hasWorkloads({ objects }: Input): boolean {
+  return buildSnapshot(objects).snapshot.pods.length > 0;
 }
 
 function snapshotOf(
@@ -101,8 +116,10 @@ export const diff: CommandModule = {
     const hasCommon = (options.filename ?? []).length + (options.kustomize ?? []).length > 0;
     const common = hasCommon ? await readInput(io, options) : undefined;
     if (common !== undefined) printDiagnostics(io, common.diagnostics, options.quiet ?? false);
-    const before = snapshotOf(io, await readSide(io, a, options), common?.objects ?? [], options);
-    const after = snapshotOf(io, await readSide(io, b, options), common?.objects ?? [], options);
+    const sides = { a: await readSide(io, a, options), b: await readSide(io, b, options) };
+    const shared = common?.objects ?? [];
+    const before = snapshotOf(io, sides.a, [...shared, ...lent(io, sides.b, sides.a)], options);
+    const after = snapshotOf(io, sides.b, [...shared, ...lent(io, sides.a, sides.b)], options);
     if (before.pods.length + after.pods.length === 0) {
       throw new CliError(
         'no pods and no workloads on either side',

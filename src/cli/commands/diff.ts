@@ -69,8 +69,11 @@ function lent(io: Io, from: Input, to: Input): InputObject[] {
   );
 }
 
+const workloads =
+  /^(Pod|Deployment|ReplicaSet|StatefulSet|DaemonSet|ReplicationController|Job|CronJob)$/;
+
 function hasWorkloads({ objects }: Input): boolean {
-  return buildSnapshot(objects).snapshot.pods.length > 0;
+  return objects.some(({ object }) => workloads.test(object.kind));
 }
 
 function snapshotOf(

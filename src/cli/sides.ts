@@ -4,6 +4,7 @@
  */
 import { buildSnapshot } from '../engine/build.ts';
 import type { Snapshot } from '../engine/snapshot.ts';
+import { policyKindOf } from '../policy/index.ts';
 import { CliError, type Io } from './command.ts';
 import {
   parseSettings,
@@ -54,9 +55,12 @@ export async function readSides(
   const hasCommon = (options.filename ?? []).length + (options.kustomize ?? []).length > 0;
   const common = hasCommon ? await readInput(io, options) : undefined;
   if (common !== undefined) printDiagnostics(io, common.diagnostics, options.quiet ?? false);
-  const read = async (name: string): Promise<Side> => {
-    const input = await readSide(io, name, options, verb);
-    const objects = [...(common?.objects ?? []), ...input.objects];
+  const [a, b] = [
+    await readSide(io, names[0], options, verb),
+    await readSide(io, names[1], options, verb),
+  ];
+  const read = (input: Input, other: Input): Side => {
+    const objects = [...(common?.objects ?? []), ...lent(io, other, input), ...input.objects];
     const built = buildSnapshot(objects, {
       settings: parseSettings(options.set),
       strictCidr: options.strictCidr ?? false,
@@ -65,5 +69,21 @@ export async function readSides(
     for (const line of input.missing) io.err(`not read: ${line}\n`);
     return { snapshot: built.snapshot, objects };
   };
-  return [await read(names[0]), await read(names[1])];
+  return [read(a, b), read(b, a)];
+}
+
+/** Policies alone say nothing about pairs: a side without workloads is read with those of the other. */
+function lent(io: Io, from: Input, to: Input): InputObject[] {
+  if (hasWorkloads(to) || !hasWorkloads(from)) return [];
+  io.err(`${to.origin} has no workloads: those of ${from.origin} stand on both sides\n`);
+  return from.objects.filter(
+    ({ object }) => policyKindOf(object.apiVersion, object.kind) === undefined,
+  );
+}
+
+const workloads =
+  /^(Pod|Deployment|ReplicaSet|StatefulSet|DaemonSet|ReplicationController|Job|CronJob)$/;
+
+function hasWorkloads({ objects }: Input): boolean {
+  return objects.some(({ object }) => workloads.test(object.kind));
 }

@@ -42,7 +42,7 @@ it('S134: pods that differ in a named port alone are told apart, in all pairs to
   expect(open('new', 'newer')).toBe('TCP 8080');
 });
 
-it('S187: a hostNetwork pod is no peer of a selector that its labels match, in all pairs too', () => {
+it('a hostNetwork pod is no peer of a selector that its labels match, in all pairs too', () => {
   const host = pod('host', 80);
   (host as { spec: { hostNetwork?: boolean } }).spec.hostNetwork = true;
   const { snapshot } = buildSnapshot([...objects, host].map((object) => ({ object })));

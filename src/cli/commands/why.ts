@@ -18,7 +18,7 @@ import type { Connection, Endpoint, Verdict } from '../../engine/verdict.ts';
 import { cutByPolicies, representatives, worldOf } from '../../engine/world.ts';
 import { formatAddressSet, union, type AddressSet } from '../../net/address-set.ts';
 import type { Protocol } from '../../net/connection-set.ts';
-import type { CompiledPolicy, PolicyRef } from '../../policy/compiled.ts';
+import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { toVerdictJson } from '../../report/verdict-json.ts';
 import { renderVerdict, type VerdictView } from '../../report/verdict-text.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
@@ -27,9 +27,9 @@ import {
   declareInput,
   parseSettings,
   readSnapshot,
-  type Input,
   type InputOptions,
 } from '../input.ts';
+import { placeIn } from '../places.ts';
 
 const help = `
 SRC and DST: NAMESPACE/POD, NAMESPACE/KIND/NAME, NAMESPACE/svc/NAME, an IP address, or world.
@@ -204,22 +204,6 @@ function told(view: VerdictView): string {
   );
 }
 
-function placer(input: Input): (policy: PolicyRef, path?: string) => string {
-  const byPlace = new Map(
-    input.objects.map((item) => [
-      `${item.object.kind} ${item.object.metadata.namespace ?? ''} ${item.object.metadata.name}`,
-      item,
-    ]),
-  );
-  return (policy, path) => {
-    const item =
-      byPlace.get(`${policy.kind} ${policy.namespace ?? ''} ${policy.name}`) ??
-      byPlace.get(`${policy.kind}  ${policy.name}`);
-    const range = (path === undefined ? undefined : item?.locate?.(path)) ?? policy.source;
-    return range === undefined ? '' : `${range.file}:${range.start.line}`;
-  };
-}
-
 function viewOf(
   snapshot: Snapshot,
   question: Question,
@@ -308,7 +292,7 @@ export const why: CommandModule = {
     }
     const evaluator = createEvaluator(snapshot);
     const asked = questions(evaluator, snapshot, from, to, port);
-    const place = placer(input);
+    const place = placeIn(input.objects);
     const answers = asked.questions.map((question) =>
       viewOf(snapshot, question, evaluator.evaluate(question.connection), place),
     );

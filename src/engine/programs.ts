@@ -49,8 +49,6 @@ export interface Programs {
   replace(position: number, policy: CompiledPolicy | undefined): number[];
   /** Finds the policies of a class anew. */
   refresh(id: number): void;
-  /** Policies that can match pods of a namespace as peers, or read their port names. */
-  policiesNaming(namespace: string): Iterable<number>;
   /** Makes a class known that was split from another and is treated like it so far. */
   split(original: number, copy: number): void;
   /** Resolves the rules of a policy anew, as the columns of its peers have changed; returns its subjects. */
@@ -79,28 +77,7 @@ export function createPrograms(
   const pinned = new Map<string, number[]>();
   const unpinned: number[] = [];
 
-  /** As `pinned` and `unpinned`, but by the peers of rules. */
-  const pinnedPeers = new Map<string, Set<number>>();
-  const unpinnedPeers = new Set<number>();
-
-  const placePeers = (position: number, policy: CompiledPolicy): void => {
-    for (const direction of ['Ingress', 'Egress'] as const)
-      for (const { peers, ports } of policy.rules[direction]) {
-        if (direction === 'Egress' && ports !== 'any' && ports.some(({ kind }) => kind === 'named'))
-          unpinnedPeers.add(position);
-        if (peers === 'any') continue;
-        for (const peer of peers)
-          if (peer.kind === 'pods' && 'name' in peer.matcher.namespaces) {
-            const { name } = peer.matcher.namespaces;
-            const list = pinnedPeers.get(name);
-            if (list === undefined) pinnedPeers.set(name, new Set([position]));
-            else list.add(position);
-          } else unpinnedPeers.add(position);
-      }
-  };
-
   const place = (position: number, policy: CompiledPolicy): void => {
-    placePeers(position, policy);
     const { namespaces } = policy.subject;
     if (!('name' in namespaces)) unpinned.push(position);
     else {
@@ -374,9 +351,6 @@ export function createPrograms(
       return [...touched];
     },
     refresh,
-    // Positions of policies that are gone or different now do no harm: who asks looks at the policy.
-    policiesNaming: (namespace) =>
-      new Set([...(pinnedPeers.get(namespace) ?? []), ...unpinnedPeers]),
     split(original, copy) {
       selections[copy] = [...(selections[original] as Selection[])];
       for (const direction of ['Ingress', 'Egress'] as const)

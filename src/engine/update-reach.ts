@@ -3,15 +3,14 @@
  * not know how changes are found.
  */
 import type { NamespaceInfo, PodInfo, Snapshot } from './snapshot.ts';
-import type { CompiledPeer, CompiledPolicy, PodMatcher } from '../policy/compiled.ts';
+import type { CompiledPeer, CompiledPolicy } from '../policy/compiled.ts';
 import { createKeys, displacePod, placePod, relist } from './classes.ts';
 import type { PeerClass } from './classes.ts';
-import { endOf } from './ends.ts';
 import { addressSetKey, mention, PRESENCE } from './mentions.ts';
-import { matchesNamespace, matchesPeer } from './peers.ts';
+import { createPeerUsers } from './peer-users.ts';
+import type { PeerUsers } from './peer-users.ts';
 import { computeReach, createReach } from './reach.ts';
 import type { Reach } from './reach.ts';
-import type { Truth } from './truth.ts';
 
 /** One object that is now different. Pods and nodes that come or go need a new {@link computeReach}. */
 export type ReachChange =
@@ -36,9 +35,23 @@ export interface PodIndex {
 
 const indices = new WeakMap<Reach['parts'], PodIndex>();
 
+const users = new WeakMap<Reach['parts'], PeerUsers>();
+
+function usersOf({ snapshot, parts }: Reach): PeerUsers {
+  let known = users.get(parts);
+  if (known === undefined) {
+    known = createPeerUsers(snapshot, parts.book, parts.classes);
+    for (const [position, policy] of parts.programs.policies.entries())
+      if (policy !== undefined) known.add(position, policy);
+    users.set(parts, known);
+  }
+  return known;
+}
+
 /** Builds what updates need beforehand, so that the first one is as quick as the others. */
 export function prepareUpdates(reach: Reach): void {
   indexOf(reach);
+  usersOf(reach);
   reach.positionOf('');
 }
 
@@ -109,6 +122,7 @@ function updatePolicy(reach: Reach, key: string, policy: CompiledPolicy | undefi
   const before = programs.policies[known];
   if (before !== undefined) forgetPeers(parts.peerSets, before);
   const position = known < 0 ? programs.policies.length : known;
+  if (policy !== undefined) users.get(parts)?.add(position, policy);
   for (const id of programs.replace(position, policy)) refreshLegs(reach, id);
   return createReach(snapshot, parts);
 }
@@ -304,19 +318,10 @@ function moveAll(
 
   const touched = new Set<number>();
   const namespaceName = namespace?.name ?? [...pods.values()][0]?.namespace ?? '';
-  const concerns = createConcern(reach, added, namespaceName);
-  for (const position of added.length === 0 ? [] : programs.policiesNaming(namespaceName)) {
+  for (const position of added.length === 0 ? [] : usersOf(reach).of(added, namespaceName)) {
     const policy = programs.policies[position];
-    if (policy === undefined || !concerns(policy)) continue;
-    for (const direction of ['Ingress', 'Egress'] as const)
-      for (const { peers, ports } of policy.rules[direction])
-        peerSets.forget(
-          peers === 'any' ? [] : peers,
-          policy.tier,
-          ports === 'any'
-            ? []
-            : ports.flatMap((port) => (port.kind === 'named' ? [port.name] : [])),
-        );
+    if (policy === undefined) continue;
+    forgetPeers(peerSets, policy);
     for (const id of programs.invalidate(position)) touched.add(id);
   }
   for (const made of added) {
@@ -335,61 +340,4 @@ function forgetPeers(peerSets: Reach['parts']['peerSets'], policy: CompiledPolic
       policy.tier,
       ports === 'any' ? [] : ports.flatMap((port) => (port.kind === 'named' ? [port.name] : [])),
     );
-}
-
-/** Tells of a policy whether its rules match one of the classes as a peer, or may, or read their port names. */
-function createConcern(
-  { snapshot, parts }: Reach,
-  made: readonly PeerClass[],
-  namespace: string,
-): (policy: CompiledPolicy) => boolean {
-  const portNames = new Set(
-    made.flatMap(({ pod }) => (pod?.namedPorts ?? []).map(({ name }) => name)),
-  );
-  const ends = made.flatMap(({ pod, columns }) =>
-    columns.flatMap((column) => {
-      const view = parts.classes.columns[column];
-      if (pod === undefined || view === undefined) return [];
-      const { family, hostNetworkLikePods } = view;
-      const variant = { ...(family === 0 ? {} : { family }), hostNetworkLikePods };
-      return [endOf({ kind: 'pod', pod }, variant, snapshot.settings, parts.book)];
-    }),
-  );
-  const inNamespace = new Map<string, Truth>();
-  const reaches = ({ namespaces }: PodMatcher): boolean => {
-    if ('name' in namespaces) return namespaces.name === namespace;
-    const { selector } = namespaces;
-    let truth = inNamespace.get(selector.id);
-    if (truth === undefined) {
-      truth = matchesNamespace(selector, snapshot.namespaces.get(namespace), namespace);
-      inNamespace.set(selector.id, truth);
-    }
-    return truth !== 'no';
-  };
-  return (policy) => {
-    for (const direction of ['Ingress', 'Egress'] as const)
-      for (const { peers, ports } of policy.rules[direction]) {
-        if (direction === 'Egress' && ports !== 'any')
-          for (const port of ports)
-            if (port.kind === 'named' && portNames.has(port.name)) return true;
-        if (peers === 'any') continue;
-        const context = {
-          snapshot,
-          book: parts.book,
-          direction,
-          tier: policy.tier,
-          throughService: false,
-          missing: ignore,
-        };
-        for (const peer of peers) {
-          if (peer.kind === 'pods' && !reaches(peer.matcher)) continue;
-          for (const end of ends) if (matchesPeer(peer, end, context) !== 'no') return true;
-        }
-      }
-    return false;
-  };
-}
-
-function ignore(): void {
-  // Only the answer counts here.
 }

@@ -161,6 +161,7 @@ describe('documents follow their schemas', () => {
       server: 'https://10.0.0.1',
       startedAt: '2026-01-01T00:00:00Z',
       ready: true,
+      mode: 'enforce',
       source: 'cluster',
       lastApplied: '2026-01-01T00:00:00Z',
       epoch: 1,
@@ -174,6 +175,7 @@ describe('documents follow their schemas', () => {
       },
       closedBy: [],
       driftRepairs: 0,
+      findings: [{ check: 'nft', severity: 'note', message: 'one' }],
       resources: [{ resource: 'pods', state: 'watching', objects: 1 }] as never,
     };
     expect(faults({ apiVersion: 'podwall/v1', kind: 'AgentStatus', ...status })).toEqual([]);

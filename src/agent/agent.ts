@@ -24,11 +24,15 @@ import {
 import type { DataplaneOptions, NodeProgram } from '../dataplane/index.ts';
 import type { Settings } from '../engine/snapshot.ts';
 import type { KubeObject } from '../k8s/types.ts';
+import type { PolicyRef } from '../policy/compiled.ts';
 import { run } from '../system/exec.ts';
+import { createDenyLog, type DenyEnd } from './deny-log.ts';
+import { createEventReporter, type PolicyFault } from './events.ts';
 import { openDoor } from './http.ts';
 import { createLoop, type Loop, type Round } from './loop.ts';
 import { createMetrics } from './metrics.ts';
 import { watchTable } from './monitor.ts';
+import { checkNode, type Finding } from './self-checks.ts';
 import { readStateFile, writeStateFile } from './state-file.ts';
 
 export interface AgentOptions {
@@ -52,6 +56,14 @@ export interface AgentOptions {
   /** The state file is written at most so often, in milliseconds. Default 10,000. */
   readonly saveMs?: number;
   readonly client?: Partial<ClusterWatchOptions>;
+  /** Denied flows are read so often, in milliseconds; needs `dataplane.observe`. 0 or absent: never. */
+  readonly denyLogMs?: number;
+  /** Receives each line of the deny log, besides those who ask at the door. */
+  readonly onDenied?: (line: string) => void;
+  /** Tell owners of faulty policies by Events. Default: no. */
+  readonly events?: boolean;
+  /** The node is checked so often, in milliseconds, besides at start. Default 600,000. 0: never. */
+  readonly selfCheckMs?: number;
 }
 
 export interface AgentStatus {
@@ -60,6 +72,7 @@ export interface AgentStatus {
   readonly server: string;
   readonly startedAt: string;
   readonly ready: boolean;
+  readonly mode: 'enforce' | 'audit';
   readonly source: 'nothing yet' | 'state file' | 'cluster';
   readonly lastApplied?: string;
   readonly lastError?: string;
@@ -74,6 +87,8 @@ export interface AgentStatus {
   };
   readonly closedBy: readonly string[];
   readonly driftRepairs: number;
+  /** What the last self-checks found. */
+  readonly findings: readonly Finding[];
   readonly resources: readonly {
     readonly resource: string;
     readonly state: ReflectorStatus['state'];
@@ -112,6 +127,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   let applied: Applied | undefined;
   let lastError: string | undefined;
   let driftRepairs = 0;
+  let lastProgram: NodeProgram | undefined;
+  let findings: readonly Finding[] = [];
   /** When a round last committed something, in milliseconds since the epoch. */
   let lastWrite = 0;
   let doubt: NodeJS.Timeout | undefined;
@@ -166,9 +183,52 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     for (const text of current) reported.add(text);
   }
 
+  const events =
+    options.events === true
+      ? createEventReporter({
+          connection: options.connection,
+          node,
+          onOutcome: (outcome, error) => {
+            metrics.policyEvent(outcome);
+            if (outcome === 'forbidden' || outcome === 'failed')
+              log.warn({ error: errorText(error) }, 'an Event on a faulty policy was not written');
+          },
+        })
+      : undefined;
+  let telling: Promise<void> = Promise.resolve();
+  function tellOwners(built: NonNullable<Round['built']>): void {
+    // The state file's objects may be history: nobody is bothered with them.
+    if (events === undefined || !synced) return;
+    const faults = faultsOf(built, ({ kind, namespace, name }) => {
+      const resource = policyResources.find((one) => one.kind === kind);
+      const store =
+        resource === undefined ? undefined : cluster?.stores.get(resourceName(resource));
+      return store?.get(namespace, name);
+    });
+    telling = telling.then(() => events.report(faults));
+  }
+
+  let checking: Promise<void> = Promise.resolve();
+  function checkSelf(): void {
+    const { markMask } = { ...defaultDataplaneOptions, ...options.dataplane };
+    checking = checking.then(async () => {
+      const podCidrs =
+        lastProgram === undefined ? [] : [...lastProgram.podCidrs[4], ...lastProgram.podCidrs[6]];
+      const before = new Set(findings.map((one) => one.message));
+      findings = await checkNode({ netns: options.netns, table, markMask, podCidrs });
+      metrics.findings(findings);
+      for (const { check, severity, message, remedy } of findings) {
+        if (before.has(message)) continue;
+        const level = { problem: 'error', warning: 'warn', note: 'info' } as const;
+        log[level[severity]]({ check, ...(remedy === undefined ? {} : { remedy }) }, message);
+      }
+    });
+  }
+
   function onRound(round: Round): void {
     const { built, report, program } = round;
     lastError = undefined;
+    lastProgram = program;
     metrics.round(round);
     if (report.transactions.length > 0) lastWrite = round.finished;
     // Snapshots are large: only what status needs is kept.
@@ -213,8 +273,11 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     }
     if (built === undefined) return;
     reportFaults(built, program.warnings);
+    tellOwners(built);
     if (synced && !ready) {
       ready = true;
+      // Only now the pod ranges are known.
+      checkSelf();
       metrics.ready(true);
       log.info(
         { objects: built.snapshot.completeness.objects, changed: report.transactions.length > 0 },
@@ -293,6 +356,39 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     }
   }
 
+  // --- deny log -----------------------------------------------------------------------------------
+
+  const denyLog = createDenyLog({
+    node,
+    drops: backend.drops,
+    resetDrops: backend.resetDrops,
+    pods: () => lastProgram?.pods ?? new Map(),
+    names: (addresses) => podNames(cluster?.stores.get('pods')?.values() ?? [], addresses),
+    onFlow: metrics.denied,
+  });
+  if (options.onDenied !== undefined) denyLog.subscribe(options.onDenied);
+  let denyTimer: NodeJS.Timeout | undefined;
+  let polling: Promise<void> = Promise.resolve();
+  let pollFailed = false;
+  function pollLater(): void {
+    const interval = options.denyLogMs ?? 0;
+    if (interval === 0 || signal.aborted) return;
+    denyTimer = setTimeout(() => {
+      polling = denyLog
+        .poll()
+        .then(
+          () => {
+            pollFailed = false;
+          },
+          (error: unknown) => {
+            if (!pollFailed) log.warn({ error: errorText(error) }, 'denied flows cannot be read');
+            pollFailed = true;
+          },
+        )
+        .then(pollLater);
+    }, interval);
+  }
+
   // --- doors --------------------------------------------------------------------------------------
 
   function status(): AgentStatus {
@@ -302,6 +398,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       server: options.connection.description,
       startedAt,
       ready,
+      mode: options.dataplane?.mode ?? defaultDataplaneOptions.mode,
       source: synced ? 'cluster' : applied === undefined ? 'nothing yet' : 'state file',
       ...(applied === undefined
         ? {}
@@ -309,6 +406,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       ...(lastError === undefined ? {} : { lastError }),
       closedBy: applied?.closedBy ?? [],
       driftRepairs,
+      findings,
       resources: (cluster?.status() ?? []).map((one) => ({
         resource: resourceName(one.resource),
         state: one.state,
@@ -322,13 +420,21 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
   const doors: Server[] = [];
   let audit: NodeJS.Timeout | undefined;
+  let selfChecks: NodeJS.Timeout | undefined;
   try {
     for (const where of options.listen ?? []) {
       doors.push(
-        await openDoor(where, { metrics: metrics.exposition, ready: () => ready, status }),
+        await openDoor(where, {
+          metrics: metrics.exposition,
+          ready: () => ready,
+          status,
+          ...(options.denyLogMs === undefined || options.denyLogMs === 0 ? {} : { log: denyLog }),
+        }),
       );
     }
+    checkSelf();
     await boot();
+    pollLater();
     cluster = startClusterWatch(options.connection, {
       resources: policyResources,
       ...options.client,
@@ -387,6 +493,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       );
     };
     if (auditMs > 0) nextAudit();
+    const selfCheckMs = options.selfCheckMs ?? 600_000;
+    if (selfCheckMs > 0) selfChecks = setInterval(checkSelf, selfCheckMs);
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       else signal.addEventListener('abort', () => resolve(), { once: true });
@@ -395,12 +503,15 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     await monitor;
   } finally {
     clearTimeout(audit);
+    clearInterval(selfChecks);
+    clearTimeout(denyTimer);
     clearTimeout(doubt);
     clearTimeout(saveTimer);
     await cluster?.stop();
     await loop.stop();
     save();
-    await saving;
+    await Promise.all([saving, polling, telling, checking]);
+    clearTimeout(denyTimer);
     await nft.close();
     options.connection.close();
     for (const door of doors) {
@@ -408,6 +519,69 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       await new Promise((resolve) => door.close(resolve));
     }
   }
+}
+
+/** Policies that are not enforced as written, with the first words on why. */
+function faultsOf(
+  { snapshot, diagnostics, quarantined }: NonNullable<Round['built']>,
+  find: (ref: PolicyRef) => KubeObject | undefined,
+): PolicyFault[] {
+  const fault = (ref: PolicyRef, reason: PolicyFault['reason'], message: string): PolicyFault[] => {
+    const object = find(ref);
+    if (object === undefined) return [];
+    const { uid } = object.metadata;
+    return [
+      {
+        apiVersion: object.apiVersion,
+        kind: ref.kind,
+        ...(ref.namespace === undefined ? {} : { namespace: ref.namespace }),
+        name: ref.name,
+        ...(typeof uid === 'string' ? { uid } : {}),
+        reason,
+        message,
+      },
+    ];
+  };
+  const closed = (ref: PolicyRef): string =>
+    ref.namespace === undefined
+      ? 'every pod of the cluster is closed'
+      : `the pods of namespace ${ref.namespace} are closed`;
+  return [
+    ...snapshot.completeness.invalidPolicies.flatMap((ref) => {
+      const named = `${ref.kind} ${ref.namespace === undefined ? '' : `${ref.namespace}/`}${ref.name}`;
+      const why = diagnostics
+        .filter((one) => one.severity === 'error' && one.object === named)
+        .map((one) => one.message)
+        .slice(0, 5);
+      return fault(ref, 'InvalidPolicy', `not valid, so ${closed(ref)}: ${why.join('; ')}`);
+    }),
+    ...quarantined.flatMap((ref) =>
+      fault(ref, 'PolicyRefused', `the kernel refuses its rules, so ${closed(ref)}`),
+    ),
+  ];
+}
+
+/** Those of the addresses that pods have. One pass, however many are asked for. */
+function podNames(
+  pods: Iterable<KubeObject>,
+  addresses: ReadonlySet<string>,
+): Map<string, DenyEnd> {
+  const names = new Map<string, DenyEnd>();
+  if (addresses.size === 0) return names;
+  for (const { metadata, status } of pods) {
+    const { podIP, podIPs } = (status ?? {}) as {
+      podIP?: string;
+      podIPs?: readonly { ip?: string }[];
+    };
+    for (const address of [podIP, ...(podIPs ?? []).map(({ ip }) => ip)])
+      if (address !== undefined && addresses.has(address))
+        names.set(address, {
+          address,
+          ...(metadata.namespace === undefined ? {} : { namespace: metadata.namespace }),
+          ...(metadata.name === undefined ? {} : { pod: metadata.name }),
+        });
+  }
+  return names;
 }
 
 /** False for what policy cannot see, above all the heartbeats of nodes. */

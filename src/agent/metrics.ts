@@ -4,7 +4,10 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ClientMetrics, ReflectorStatus } from '../client/reflector.ts';
 import { resourceName } from '../client/resource.ts';
+import type { DenyEntry } from './deny-log.ts';
+import type { EventOutcome } from './events.ts';
 import type { Round } from './loop.ts';
+import type { Finding } from './self-checks.ts';
 
 export interface AgentMetrics {
   readonly client: ClientMetrics;
@@ -13,6 +16,9 @@ export interface AgentMetrics {
   drift(): void;
   stateFile(seconds: number): void;
   ready(value: boolean): void;
+  denied(entry: DenyEntry, isNew: boolean): void;
+  policyEvent(outcome: EventOutcome): void;
+  findings(list: readonly Finding[]): void;
   exposition(): Promise<string>;
 }
 
@@ -115,6 +121,22 @@ export function createMetrics(
     'When the last known objects were last saved.',
   );
   const ready = gauge('ready', '1 after the first convergence with the API.');
+  const ends = ['namespace', 'pod', 'direction', 'verdict'];
+  const deniedFlows = counter(
+    'denied_flows_total',
+    'Denied connections (source, destination, protocol, port) of local pods, as recorded.',
+    ends,
+  );
+  const deniedPackets = counter(
+    'denied_packets_total',
+    'Packets of denied connections of local pods, as recorded.',
+    ends,
+  );
+  const policyEvents = counter('policy_events_total', 'Events on faulty policies.', ['outcome']);
+  const found = gauge('self_check_findings', 'What the last self-checks found.', [
+    'check',
+    'severity',
+  ]);
   ready.set(0);
   drifts.inc(0);
   failures.inc(0);
@@ -152,6 +174,22 @@ export function createMetrics(
     drift: () => drifts.inc(),
     stateFile: (seconds) => saving.set(seconds),
     ready: (value) => ready.set(value ? 1 : 0),
+    denied(entry, isNew) {
+      const end = entry.direction === 'Egress' ? entry.source : entry.destination;
+      const labels = {
+        namespace: end.namespace ?? '',
+        pod: end.pod ?? '',
+        direction: entry.direction,
+        verdict: entry.verdict,
+      };
+      if (isNew) deniedFlows.inc(labels);
+      deniedPackets.inc(labels, entry.packets);
+    },
+    policyEvent: (outcome) => policyEvents.inc({ outcome: outcome.replaceAll(' ', '_') }),
+    findings(list) {
+      found.reset();
+      for (const { check, severity } of list) found.inc({ check, severity });
+    },
     exposition: () => registry.metrics(),
   };
 }

@@ -166,6 +166,11 @@ export function createBackend(settings: BackendOptions): Backend {
       }
     }
     audits = options.mode === 'audit' || desired.audits === true;
+    inUse = families.filter(
+      (family) =>
+        desired.podCidrs[family].length > 0 ||
+        desired.dispatch.Ingress[family].size + desired.dispatch.Egress[family].size > 0,
+    );
     const current = (belief ?? []).find((state) => state.hooked);
     if (current?.epoch === 0 && settings.sweepMarks !== undefined) {
       await settings.sweepMarks(options.markMask);
@@ -181,13 +186,15 @@ export function createBackend(settings: BackendOptions): Backend {
   };
   /** Whether the program in force counts what audited policies would deny. */
   let audits = true;
+  /** Families that some rule of the program in force can deny in. */
+  let inUse = families;
   const observed = (): string[] =>
     [false, true]
       // In audit mode nothing is denied; without audited policies nothing is audited.
       .filter((audited) => (audited ? audits : options.mode !== 'audit'))
       .flatMap((audited) =>
         (['Egress', 'Ingress'] as const).flatMap((direction) =>
-          families.flatMap((family) =>
+          inUse.flatMap((family) =>
             [true, false].map((ported) => observedGroup(direction, family, ported, audited)),
           ),
         ),

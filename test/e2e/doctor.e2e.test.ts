@@ -111,8 +111,20 @@ describe.skipIf(impossible !== undefined)('podwall doctor', () => {
     const agent = spawn(
       process.execPath,
       [
-        ...[...cli, 'agent', '--node', 'node-1', '--netns', bed.netns('node-1')],
-        ...['--kubeconfig', kubeconfig, '--listen', '', '--socket', '', '--state-file', ''],
+        ...cli,
+        'agent',
+        '--node',
+        'node-1',
+        '--netns',
+        bed.netns('node-1'),
+        '--kubeconfig',
+        kubeconfig,
+        '--listen',
+        '',
+        '--socket',
+        '',
+        '--state-file',
+        '',
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );

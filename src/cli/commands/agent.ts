@@ -26,6 +26,11 @@ interface Options {
   readonly set?: readonly string[];
   readonly dryRun?: boolean;
   readonly logLevel: string;
+  readonly mode: string;
+  readonly denyLog: string;
+  readonly denyLogInterval: string;
+  readonly events: boolean;
+  readonly follow?: boolean;
   readonly output: string;
 }
 
@@ -35,6 +40,7 @@ const help = `
 Actions:
   run       watch the cluster and enforce (the default)
   status    what the agent of this node is doing
+  log       denied connections of late, as JSON lines; with --follow also those to come
   cleanup   remove every rule; nothing is enforced afterwards
 
 The rules stay in the kernel when the agent stops, crashes or is upgraded; only cleanup removes them.
@@ -42,13 +48,15 @@ The rules stay in the kernel when the agent stops, crashes or is upgraded; only 
 Examples:
   podwall agent --node "$NODE_NAME"                 in a DaemonSet, with the pod's service account
   podwall agent --kubeconfig admin.conf --dry-run   what would be written to this kernel
+  podwall agent --mode audit                        drop nothing, count and log what would be dropped
   podwall agent status
+  podwall agent log --follow
   podwall agent cleanup`;
 
 export const agent: CommandModule = {
   declare(command: Command): void {
     command
-      .argument('[action]', 'run, status or cleanup', 'run')
+      .argument('[action]', 'run, status, log or cleanup', 'run')
       .option('--node <name>', 'name of this node (default: $NODE_NAME, else the host name)')
       .option('--kubeconfig <file>', 'default: $KUBECONFIG, ~/.kube/config, or the service account')
       .option('--context <name>', 'context of the kubeconfig')
@@ -66,6 +74,19 @@ export const agent: CommandModule = {
         'deny',
       )
       .option('--deny <how>', 'denied packets: drop (silently) or reject', 'drop')
+      .option(
+        '--mode <mode>',
+        'enforce, or audit: what would be dropped is counted, logged and let pass',
+        'enforce',
+      )
+      .option(
+        '--deny-log <where>',
+        'denied connections: socket (for `agent log`), stdout (there, too) or off',
+        'socket',
+      )
+      .option('--deny-log-interval <s>', 'read what the kernel recorded so often', '5')
+      .option('--no-events', 'no Events on policies that are not valid')
+      .option('--follow', 'of log: do not end')
       .option('--coalesce <ms>', 'gather changes so long after the first', '25')
       .option('--audit-interval <s>', 'read the kernel and compare so often; 0 for never', '60')
       .option('--strict-cidr', 'parse CIDRs as Kubernetes 1.36 and later do')
@@ -87,10 +108,16 @@ export const agent: CommandModule = {
         return options.dryRun ? dryRun(io, options) : start(io, options);
       case 'status':
         return status(io, options);
+      case 'log':
+        return log(io, options);
       case 'cleanup':
         return cleanup(io, options);
       default:
-        throw new CliError(`no such action: ${args[0]}`, 2, 'actions are run, status and cleanup');
+        throw new CliError(
+          `no such action: ${args[0]}`,
+          2,
+          'actions are run, status, log and cleanup',
+        );
     }
   },
 };
@@ -109,11 +136,21 @@ function number(value: string, name: string): number {
   return result;
 }
 
+/** Recorded flows a second and rule; the rest is counted by the kernel only. */
+const recordLimit = 1000;
+
 function dataplaneOptions(options: Options): {
   unknownPod: 'deny' | 'allow';
   deny: 'drop' | 'reject';
+  mode: 'enforce' | 'audit';
+  observe: boolean;
+  observeLimit: number;
 } {
+  const where = oneOf(options.denyLog, ['socket', 'stdout', 'off'], '--deny-log');
   return {
+    mode: oneOf(options.mode, ['enforce', 'audit'], '--mode'),
+    observe: where !== 'off',
+    observeLimit: recordLimit,
     unknownPod: oneOf(options.unknownPod, ['deny', 'allow'], '--unknown-pod'),
     deny: oneOf(options.deny, ['drop', 'reject'], '--deny'),
   };
@@ -168,7 +205,36 @@ async function start(io: Io, options: Options): Promise<ExitCode> {
     strictCidr: options.strictCidr ?? false,
     coalesceMs: number(options.coalesce, '--coalesce'),
     auditMs: number(options.auditInterval, '--audit-interval') * 1000,
+    denyLogMs:
+      options.denyLog === 'off'
+        ? 0
+        : Math.max(0.1, number(options.denyLogInterval, '--deny-log-interval')) * 1000,
+    ...(options.denyLog === 'stdout' ? { onDenied: (line) => io.out(`${line}\n`) } : {}),
+    events: options.events,
   });
+  return 0;
+}
+
+async function log(io: Io, options: Options): Promise<ExitCode> {
+  const { streamSocket } = await import('../../agent/http.ts');
+  try {
+    await streamSocket(
+      options.socket,
+      options.follow ? '/log?follow=true' : '/log',
+      io.signal,
+      (text) => io.out(text),
+    );
+  } catch (error) {
+    throw new CliError(
+      `no deny log on ${options.socket}: ${(error as Error).message}`,
+      3,
+      'the agent must run, and not with --deny-log off',
+    );
+  }
+  if (options.follow && !io.signal.aborted) {
+    io.err('the agent has ended\n');
+    return 3;
+  }
   return 0;
 }
 
@@ -199,6 +265,7 @@ function formatStatus(answer: AgentStatus): string {
     `node       ${answer.node}`,
     `agent      ${answer.version}, since ${answer.startedAt}`,
     `cluster    ${answer.server}`,
+    `mode       ${answer.mode}${answer.mode === 'audit' ? ': nothing is dropped' : ''}`,
     `ready      ${answer.ready ? 'yes' : 'no'} (rules from: ${answer.source})`,
     `applied    ${answer.lastApplied ?? 'never'}${answer.epoch === undefined ? '' : `, epoch ${answer.epoch}`}`,
   ];
@@ -211,6 +278,8 @@ function formatStatus(answer: AgentStatus): string {
   lines.push(`repairs    ${answer.driftRepairs}`);
   if (answer.closedBy.length > 0) lines.push(`closed by  ${answer.closedBy.join(', ')}`);
   if (answer.lastError !== undefined) lines.push(`error      ${answer.lastError}`);
+  for (const { severity, message } of answer.findings)
+    lines.push(`${severity.padEnd(10)} ${message}`);
   for (const text of program?.warnings ?? []) lines.push(`warning    ${text}`);
   for (const one of answer.resources) {
     const trouble =

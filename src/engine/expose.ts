@@ -7,9 +7,9 @@ import { formatConnections, isNoConnections, type ConnectionSet } from '../net/c
 import type { CompiledPeer, CompiledRule, Direction, PolicyRef, Tier } from '../policy/compiled.ts';
 import type { PeerClass } from './classes.ts';
 import type { Leg } from './legs.ts';
-import { groupPeers, type PeerGroup } from './groups.ts';
+import { groupPeers, nearness, type PeerGroup } from './groups.ts';
 import type { Reach } from './reach.ts';
-import { createWhatIf, nearnessOf, type WhatIf } from './what-if.ts';
+import { createWhatIf, type WhatIf } from './what-if.ts';
 
 /** One peer of one rule, or a rule for everybody, with the existing peers it means. */
 export interface ExposedTo {
@@ -95,17 +95,16 @@ function sideOf(
       // A pod and itself are no pair; the pods of one workload are.
       if (one === group && isSingle(group)) continue;
       const [source, destination] = direction === 'Egress' ? [subject, other] : [other, subject];
-      // Several when some pods share a node with the peer: told as the least that is open.
-      for (const node of nearnessOf(reach, source, destination).slice(0, 1)) {
-        const own = legs.ownEffect(source, destination, direction, node);
-        const pair = legs.pairEffect(source, destination, node);
-        peers.push({
-          group: one,
-          allowed: table.setOf(own.allowed),
-          unknown: table.setOf(own.unknown),
-          open: table.setOf(table.intersect(pair.allowed, own.allowed)),
-        });
-      }
+      const [from, to] = direction === 'Egress' ? [group, one] : [one, group];
+      const node = nearness(reach, from, to);
+      const own = legs.ownEffect(source, destination, direction, node);
+      const pair = legs.pairEffect(source, destination, node);
+      peers.push({
+        group: one,
+        allowed: table.setOf(own.allowed),
+        unknown: table.setOf(own.unknown),
+        open: table.setOf(table.intersect(pair.allowed, own.allowed)),
+      });
     }
   }
   const position = new Map([...byClass.values()].flat().map((one, index) => [one, index]));

@@ -10,6 +10,7 @@ import {
 } from '../net/address-set.ts';
 import type { PairResult, Reach, ReachPeer } from './reach.ts';
 import type { PodInfo } from './snapshot.ts';
+import type { Truth } from './truth.ts';
 
 export interface PeerGroup {
   /** Unique, and the same in another snapshot of the same cluster. */
@@ -96,9 +97,48 @@ function groupOfPod(peer: ReachPeer & { kind: 'pod' }, position: number): PeerGr
   };
 }
 
-/** What is open from one group to another, seen at any two members that are not the same pod. */
+/** What is open from one group to another, seen at {@link typicalPair}. */
 export function lookupGroups(reach: Reach, source: PeerGroup, destination: PeerGroup): PairResult {
+  return reach.lookup(...typicalPair(reach, source, destination));
+}
+
+/**
+ * Two members that are not the same pod, on different nodes when there are such: what only a node
+ * and its own pods may do is not said of all pods. O(members).
+ */
+export function typicalPair(
+  reach: Reach,
+  source: PeerGroup,
+  destination: PeerGroup,
+): readonly [source: number, destination: number] {
   const [from = 0] = source.members;
   const to = destination.members.find((member) => member !== from) ?? destination.members[0] ?? 0;
-  return reach.lookup(from, to);
+  if (!usesNode(reach, source) && !usesNode(reach, destination)) return [from, to];
+  const apart = (a: number, b: number): boolean => {
+    const [one, other] = [nodeOf(reach.peers[a]), nodeOf(reach.peers[b])];
+    return one !== undefined && other !== undefined && one !== other;
+  };
+  const away = destination.members.find((member) => apart(from, member));
+  if (away !== undefined) return [from, away];
+  const start = source.members.find((member) => apart(member, to));
+  return start === undefined ? [from, to] : [start, to];
+}
+
+function usesNode(reach: Reach, { first }: PeerGroup): boolean {
+  return reach.parts.classes.list[first.class]?.nodeTraffic === true;
+}
+
+function nodeOf(peer: ReachPeer | undefined): string | undefined {
+  if (peer?.kind === 'pod') return peer.pod.node;
+  return peer?.kind === 'node' ? peer.node.name : undefined;
+}
+
+/** Whether one end is the node of the other, or on it with its address, for one pair of groups. */
+export function nearness(reach: Reach, source: PeerGroup, destination: PeerGroup): Truth {
+  if (source.kind === 'world' || destination.kind === 'world') return 'no';
+  if (!usesNode(reach, source) && !usesNode(reach, destination)) return 'no';
+  const [from, to] = typicalPair(reach, source, destination);
+  const [one, other] = [nodeOf(reach.peers[from]), nodeOf(reach.peers[to])];
+  if (one === undefined || other === undefined) return 'maybe';
+  return one === other ? 'yes' : 'no';
 }

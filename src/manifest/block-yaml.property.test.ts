@@ -249,6 +249,10 @@ describe('the quick YAML reader', () => {
     expect(answered).toBeGreaterThan(100);
   });
 
+  it('ends a literal block where the full parser does when its last line ends in spaces', () => {
+    expect(compare('a: |\n  web \n')).toBe(true);
+  });
+
   it('agrees with the full parser or gives up on single values', () => {
     fc.assert(
       fc.property(key, scalar, scalar, space, ending, (name, one, two, tail, end) => {

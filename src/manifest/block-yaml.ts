@@ -4,6 +4,7 @@
  * anything else, faults included, it gives up, and the full parser has the word. It must never read
  * a text in another way than the full parser does; `block-yaml.property.test.ts` compares them.
  */
+import { MAX_DEPTH } from './depth.ts';
 import { resolvePlainScalar } from './plain-scalar.ts';
 import type { PositionEntry, PositionNode } from './positions.ts';
 
@@ -18,9 +19,6 @@ export interface BlockYamlResult {
    */
   readonly items?: readonly { readonly start: number; readonly end: number }[];
 }
-
-/** Deeper nesting is left to the full parser, which says what is wrong. */
-const MAX_DEPTH = 200;
 
 /** Thrown and caught in this module only: the quickest way out of a recursive descent. */
 const GIVE_UP = Symbol('give up');
@@ -553,7 +551,10 @@ function readLiteral(reader: Reader, parent: number): string {
       for (; blank > 0; blank--) parts.push('');
       if (text.charCodeAt(newline - 1) === 13) giveUp();
       parts.push(text.slice(line + indent, newline));
-      reader.contentEnd = newline;
+      // Ranges end at the last character that is seen, as those of the full parser do.
+      let seen = newline;
+      while (text.charCodeAt(seen - 1) === 32) seen--;
+      reader.contentEnd = seen;
     }
     line = newline + 1;
   }

@@ -3,6 +3,7 @@
  * into plain JSON values within bounds on depth and on what aliases may expand to. Must not know of
  * Kubernetes objects.
  */
+import { MAX_DEPTH } from './depth.ts';
 import { Composer, isAlias, isCollection, isMap, isScalar, isSeq, Lexer, Parser } from 'yaml';
 import type { Document, Node, Pair, YAMLMap } from 'yaml';
 import { resolvePlainScalar } from './plain-scalar.ts';
@@ -24,9 +25,6 @@ export interface YamlDocument {
   readonly positions: PositionNode;
   readonly faults: readonly YamlFault[];
 }
-
-/** Kubernetes objects nest some thirty levels; every consumer of the values may recurse. */
-export const MAX_DEPTH = 200;
 
 /** Values that aliases may add to one document. A generous page of anchors needs some hundreds. */
 const MAX_ALIAS_VALUES = 100_000;

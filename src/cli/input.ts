@@ -3,7 +3,7 @@
  * Must not know what the verb asks of it.
  */
 import type { Command } from 'commander';
-import { buildSnapshot } from '../engine/build.ts';
+import { buildSnapshot, createBuildCache, type BuildOptions } from '../engine/build.ts';
 import type { Settings, Snapshot } from '../engine/snapshot.ts';
 import type { Diagnostic, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
@@ -144,20 +144,23 @@ async function readLive(io: Io, options: InputOptions): Promise<Input> {
 
 /**
  * Reads and builds the snapshot. Warnings and errors go to stderr. An error in the input ends the
- * verb with exit code 2, never with a partial answer.
+ * verb with exit code 2, never with a partial answer. With `build`, the same objects and others are
+ * built again in the same way, and what was found out about an object is not sought twice.
  */
 export async function readSnapshot(
   io: Io,
   options: InputOptions,
-): Promise<{ snapshot: Snapshot; input: Input }> {
+): Promise<{ snapshot: Snapshot; input: Input; build: BuildOptions }> {
   const input = await readInput(io, options);
-  const built = buildSnapshot(input.objects, {
+  const build: BuildOptions = {
     settings: parseSettings(options.set),
     strictCidr: options.strictCidr ?? false,
-  });
+    cache: createBuildCache(),
+  };
+  const built = buildSnapshot(input.objects, build);
   printDiagnostics(io, [...input.diagnostics, ...built.diagnostics], options.quiet ?? false);
   for (const line of input.missing) io.err(`not read: ${line}\n`);
-  return { snapshot: built.snapshot, input };
+  return { snapshot: built.snapshot, input, build };
 }
 
 /** Prints; throws when there is an error among them. */

@@ -7,8 +7,8 @@ import type { Dirent, Stats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Diagnostic, Severity } from '../k8s/diagnostic.ts';
-import { defaultMaxBytes, parseManifests, tooLarge } from '../manifest/parse.ts';
-import type { ManifestObject, ManifestResult } from '../manifest/parse.ts';
+import { defaultMaxBytes, parseManifestsWith, tooLarge } from '../manifest/parse-with.ts';
+import type { ManifestObject, ManifestResult } from '../manifest/parse-with.ts';
 
 export interface ReadManifestsOptions {
   /** Directory that relative paths count from. */
@@ -96,7 +96,7 @@ async function readStandardInput(state: State): Promise<void> {
     });
     return;
   }
-  take(state, '<stdin>', bytes, false);
+  await take(state, '<stdin>', bytes, false);
 }
 
 /** Reads a stream up to the size limit; undefined when it failed, which was then told. */
@@ -250,7 +250,7 @@ async function readAll(state: State, sources: readonly Source[]): Promise<void> 
       else if ('size' in content) {
         state.skipped++;
         tell(state, source.name, tooLarge(content.size, state.maxBytes));
-      } else take(state, source.name, content.bytes, source.found);
+      } else await take(state, source.name, content.bytes, source.found);
     }
   }
 }
@@ -274,8 +274,13 @@ async function readSource(
   }
 }
 
-function take(state: State, file: string, bytes: Uint8Array, found: boolean): void {
-  const result = parseManifests({ file, text: bytes }, { maxBytes: state.maxBytes });
+async function take(state: State, file: string, bytes: Uint8Array, found: boolean): Promise<void> {
+  const input = { file, text: bytes };
+  const { maxBytes } = state;
+  // The full parser is loaded when a document needs it: most never do.
+  const result =
+    parseManifestsWith(undefined, input, { maxBytes }) ??
+    (await import('../manifest/parse.ts')).parseManifests(input, { maxBytes });
   const { diagnostics } = result;
   if (
     found &&

@@ -22,13 +22,7 @@ import type { CompiledPolicy } from '../../policy/compiled.ts';
 import { toVerdictJson } from '../../report/verdict-json.ts';
 import { renderVerdict, type VerdictView } from '../../report/verdict-text.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
-import {
-  completenessNote,
-  declareInput,
-  parseSettings,
-  readSnapshot,
-  type InputOptions,
-} from '../input.ts';
+import { completenessNote, declareInput, readSnapshot, type InputOptions } from '../input.ts';
 import { placeIn } from '../places.ts';
 
 const help = `
@@ -282,7 +276,7 @@ export const why: CommandModule = {
     }
     const [fromText = '', toText = ''] = args;
     const { end, port } = orFail(splitPort(toText));
-    const { snapshot, input } = await readSnapshot(io, options);
+    const { snapshot, input, build } = await readSnapshot(io, options);
     const from = orFail(resolveReference(snapshot, fromText, options.namespace));
     const to = orFail(resolveReference(snapshot, end, options.namespace));
     for (const reference of [from, to]) {
@@ -296,10 +290,6 @@ export const why: CommandModule = {
     const answers = asked.questions.map((question) =>
       viewOf(snapshot, question, evaluator.evaluate(question.connection), place),
     );
-    const build = {
-      settings: parseSettings(options.set),
-      strictCidr: options.strictCidr ?? false,
-    };
     const views = withFixes(answers, asked.questions, ({ connection }, verdict) =>
       judgeFixes(input.objects, build, snapshot, connection, verdict),
     );

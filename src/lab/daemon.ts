@@ -6,7 +6,8 @@
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ExecError, run } from '../system/exec.ts';
-import { completeLabConfig, planNodes } from './config.ts';
+import type { KubeObject } from '../k8s/types.ts';
+import { completeLabConfig, planNodes, type NodePlan } from './config.ts';
 import { serveControl, toWire, type Handler } from './control.ts';
 import { createEnforcer, type Enforcer } from './enforce.ts';
 import { LabError, LabUnavailable } from './errors.ts';
@@ -17,6 +18,7 @@ import { createMirror } from './mirror.ts';
 import { busyLimit, mapLimited } from './parallel.ts';
 import { endOf, planProbes, runProbes, type ProbeRunner } from './probe.ts';
 import { scriptArgs, scriptEnv } from './scripts.ts';
+import { servicesScript } from './services.ts';
 import { controlPath, labFiles } from './state-dir.ts';
 import {
   createStore,
@@ -29,6 +31,7 @@ import {
   addPodsScript,
   fabricScript,
   netnsPath,
+  nodeNetns,
   outsideNetns,
   removePodsScript,
 } from './topology.ts';
@@ -78,6 +81,11 @@ let listening = false;
 
 function tell(news: DaemonNews): void {
   process.stdout.write(`${JSON.stringify(news)}\n`);
+}
+
+function logTrouble(error: unknown): void {
+  const text = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`${new Date().toISOString()} ${text}\n`);
 }
 
 // Nobody reads any more once a detached lab is ready.
@@ -169,7 +177,15 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
   if (order.api) {
     const mirror = createMirror(config);
     view = mirror;
-    changes = createHosted({ mirror, enforcer, listeners, queue, shell });
+    changes = createHosted({
+      mirror,
+      enforcer,
+      listeners,
+      queue,
+      shell,
+      onObjects: createServices(mirror.nodes),
+      onTrouble: logTrouble,
+    });
   } else {
     const store = createStore(config);
     view = store;
@@ -258,6 +274,26 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
         stop(order, 1);
       });
     },
+  };
+}
+
+/** Loads the services of the cluster on every node, when they changed. */
+function createServices(
+  nodes: readonly NodePlan[],
+): (objects: readonly KubeObject[]) => Promise<void> {
+  const loaded = new Map<string, string>();
+  return async (objects) => {
+    const relevant = objects.filter(({ kind }) => kind === 'Service' || kind === 'EndpointSlice');
+    await Promise.all(
+      nodes.map(async (node) => {
+        const script = servicesScript(relevant, node);
+        if (loaded.get(node.name) === script) return;
+        const args = [`--net=${netnsPath(nodeNetns(node.name))}`, 'nft', '-f', '-'];
+        const { code, stderr } = await run('nsenter', args, { input: script, env: scriptEnv() });
+        if (code !== 0) throw new LabError(`services of ${node.name}: ${stderr.trim()}`);
+        loaded.set(node.name, script);
+      }),
+    );
   };
 }
 

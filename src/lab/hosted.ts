@@ -49,6 +49,7 @@ interface Parts {
   readonly queue: <T>(act: () => Promise<T>) => Promise<T>;
   readonly shell: (script: string) => Promise<void>;
   readonly onObjects?: (objects: readonly KubeObject[]) => Promise<void>;
+  readonly onTrouble: (error: unknown) => void;
 }
 
 type Job =
@@ -110,7 +111,8 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
     if (changed || removed.length > 0 || started.length > 0) {
       const objects = mirror.objects();
       await enforcer.enforce(objects);
-      await parts.onObjects?.(objects);
+      // Services that cannot be loaded must not hold up policies and pods.
+      await parts.onObjects?.(objects).catch(parts.onTrouble);
     }
     // Only now, with policies in force, does anything answer in the new pods.
     await mapLimited([...added], busyLimit(), async ([index, pod]) => {

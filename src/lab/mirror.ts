@@ -35,10 +35,11 @@ function signature(object: KubeObject): string {
   const { metadata, spec } = object;
   const phase = (object as Pod).status?.phase;
   const { nodeName, hostNetwork } = (spec ?? {}) as { nodeName?: string; hostNetwork?: boolean };
+  const { endpoints, ports } = object as unknown as { endpoints?: unknown; ports?: unknown };
   const body =
     object.kind === 'Pod'
       ? { nodeName, hostNetwork, over: phase === 'Succeeded' || phase === 'Failed' }
-      : spec;
+      : [spec, endpoints, ports];
   return JSON.stringify([metadata.uid, metadata.labels, body]);
 }
 

@@ -105,7 +105,11 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: { name: web, namespace: dev }
-spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
+spec:
+  type: NodePort
+  ipFamilyPolicy: PreferDualStack
+  selector: { app: web }
+  ports: [{ port: 80, targetPort: 8080, nodePort: 30080 }]
 `;
 
 describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
@@ -279,6 +283,28 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
       'json',
     );
     expect(open.out).toContain('"OPEN"');
+  });
+
+  it('translates services of both families and node ports; policy judges the pod behind', async () => {
+    const field = async (path: string): Promise<string> =>
+      (await kubectl(`get svc web -n dev -o jsonpath={${path}}`)).text;
+    const first = await field('.spec.clusterIPs[0]');
+    const second = await field('.spec.clusterIPs[1]');
+    expect(await connects('-n prod prodserver-1', first)).toMatchObject({ code: 0 });
+    expect(await connects('-n prod prodserver-1', `[${second}]`)).toMatchObject({ code: 0 });
+    const behind = (await kubectl('get pods -n dev -l app=web -o name')).text.trim();
+    expect(await connects(`-n dev ${behind}`, first)).toMatchObject({ code: 0 });
+    const lab = await connectLab();
+    const outside = await lab?.exec('world-a', [
+      process.execPath,
+      '-e',
+      "fetch('http://192.168.200.11:30080/').then((r) => r.text()).then(console.log)",
+    ]);
+    expect(outside?.stdout).toMatch(/^web-/);
+    await kubectl('apply -f -', denyIngress('dev'));
+    expect(await connects('-n prod prodserver-1', first)).toMatchObject({ code: 1 });
+    await kubectl('delete netpol deny -n dev');
+    expect(await connects('-n prod prodserver-1', first)).toMatchObject({ code: 0 });
   });
 
   it('runs commands: exit codes, standard input, output, the pod own network', async () => {

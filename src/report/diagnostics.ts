@@ -12,7 +12,8 @@ export function formatDiagnostic(diagnostic: Diagnostic, color = false): string 
   const { range, severity, message, hint, object, code } = diagnostic;
   const place =
     range === undefined ? '' : `${range.file}:${range.start.line}:${range.start.column}: `;
-  const owner = object === undefined ? '' : `${object}: `;
+  // Some messages begin with the object of their own.
+  const owner = object === undefined || message.startsWith(`${object} `) ? '' : `${object}: `;
   const lines = [
     `${place}${paint(severity, sgr[severity], color)}: ${owner}${message} [${code}]`,
     ...(hint === undefined ? [] : [`    hint: ${hint}`]),

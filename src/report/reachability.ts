@@ -35,6 +35,8 @@ export interface Reachability {
   readonly apiVersion: 'podwall/v1';
   readonly kind: 'Reachability';
   readonly completeness: object;
+  /** Only these ports were asked for; absent: all. Nothing beyond them is said. */
+  readonly within?: readonly AllowedPorts[];
   readonly peers: readonly ReachabilityPeer[];
   readonly connections: readonly ReachabilityConnection[];
   /** Pairs and ports that the input does not decide; they are not in `connections`. */

@@ -42,11 +42,13 @@ export function toReachability(reach: Reach, options: ReachabilityOptions = {}):
       add(unknown, source, destination, pair.unknown, options.within);
     }
   }
+  const within = options.within === undefined ? 'all' : allowOf(options.within);
   const shown = new Set([...sources, ...destinations]);
   return {
     apiVersion: 'podwall/v1',
     kind: 'Reachability',
     completeness: completenessJson(reach.snapshot.completeness),
+    ...(within === 'all' ? {} : { within }),
     peers: groups.filter((group) => shown.has(group)).map((group) => peerOf(reach, group)),
     connections,
     unknown,

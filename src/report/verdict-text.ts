@@ -59,7 +59,9 @@ function legLines(view: VerdictView, leg: Leg, color: boolean): string[] {
   const isolated =
     leg.isolatedBy.length === 0
       ? []
-      : leg.isolatedBy.map((ref) => `      isolated by ${nameOf(ref)}  ${view.place(ref)}`);
+      : leg.isolatedBy.map((ref) =>
+          `      isolated by ${nameOf(ref)}  ${view.place(ref)}`.trimEnd(),
+        );
   const passed = (leg.passedBy ?? []).map((ref) => `      passed on by ${ruleText(view, ref)}`);
   const direction = leg.direction.toLowerCase();
   switch (leg.reason) {

@@ -180,14 +180,16 @@ export function completenessNote(snapshot: Snapshot): string {
   if (completeness.impliedNamespaces.length > 0) {
     const names = completeness.impliedNamespaces.slice(0, 3).join(', ');
     const more = completeness.impliedNamespaces.length > 3 ? ', …' : '';
-    notes.push(
-      `labels of ${completeness.impliedNamespaces.length} namespaces unknown (${names}${more})`,
-    );
+    const { length } = completeness.impliedNamespaces;
+    const what = length === 1 ? 'one namespace' : `${length} namespaces`;
+    notes.push(`labels of ${what} unknown (${names}${more})`);
   }
   if (completeness.invalidPolicies.length > 0) {
-    notes.push(`${completeness.invalidPolicies.length} invalid policies`);
+    const { length } = completeness.invalidPolicies;
+    notes.push(`${length} invalid ${length === 1 ? 'policy' : 'policies'}`);
   }
   const skipped = [...completeness.unknownKinds.values()].reduce((sum, count) => sum + count, 0);
-  if (skipped > 0) notes.push(`${skipped} objects of other kinds not read`);
+  if (skipped > 0)
+    notes.push(`${skipped} ${skipped === 1 ? 'object' : 'objects'} of other kinds not read`);
   return notes.join('; ');
 }

@@ -13,7 +13,8 @@ Examples:
   podwall lab up                        a small cluster on this machine
   podwall COMMAND --help                options and examples of one command
 
-Exit codes: 0 fine, 1 findings or differences, 2 usage or input error, 3 could not reach the cluster, lab or kernel.`;
+Exit codes: 0 fine, 1 findings or differences, 2 usage or input error,
+3 could not reach the cluster, lab or kernel.`;
 
 function version(): string {
   const file = new URL('../../package.json', import.meta.url);
@@ -57,7 +58,8 @@ export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode>
       getOutHelpWidth: () => io.columns,
       getErrHelpWidth: () => io.columns,
     });
-  const wanted = argv.find((word) => !word.startsWith('-'));
+  const [first, second] = argv.filter((word) => !word.startsWith('-'));
+  const wanted = first === 'help' ? second : first;
   for (const entry of commands) {
     const command = program.command(entry.name).summary(entry.summary).description(entry.summary);
     if (entry.name !== wanted) continue;
@@ -66,6 +68,8 @@ export async function runCli(argv: readonly string[], io: Io): Promise<ExitCode>
     module.declare(command);
     // A verb may have subcommands; their names then come first in `args`.
     const bind = (leaf: Command, path: readonly string[]): void => {
+      // Otherwise a mistyped subcommand would be one argument too many; the verb says it better.
+      if (leaf.commands.length > 0) leaf.allowExcessArguments();
       leaf.action(async () => {
         code = await module.run(io, [...path, ...leaf.args], leaf.opts());
       });
@@ -137,8 +141,11 @@ export async function main(argv: readonly string[]): Promise<void> {
   // A closed pipe (`podwall … | head`) is the reader's choice, not an error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
-    throw error;
+    process.stderr.write(`error: cannot write the output: ${error.message}\n`);
+    process.exit(3);
   });
+  // Nobody listens to messages any more: the answer and the exit code still count.
+  process.stderr.on('error', () => {});
   const io: Io = {
     ...processIo(abort.signal),
     handOver: () => {

@@ -55,6 +55,8 @@ const workloadKinds: Readonly<Record<string, string>> = {
   cj: 'CronJob',
 };
 
+const nodeKinds = new Set(['node', 'nodes']);
+
 const serviceKinds = new Set(['svc', 'service', 'services']);
 
 /**
@@ -115,6 +117,7 @@ export function resolveReference(
     const [first = '', name = ''] = parts;
     const asPod = podNamed(snapshot, first, name);
     if (asPod !== undefined) return asPod;
+    if (nodeKinds.has(first.toLowerCase())) return nodeNamed(snapshot, name);
     if (isKind(first)) return byKind(snapshot, first, namespace, name);
     return unknownPod(snapshot, first, name);
   }
@@ -181,6 +184,17 @@ function serviceNamed(
   return { kind: 'service', text, service, pods: backends(snapshot, service) };
 }
 
+/** A node is asked for by its first address. */
+function nodeNamed(snapshot: Snapshot, name: string): Reference | ReferenceFault {
+  const node = snapshot.nodes.get(name);
+  if (node === undefined) {
+    return { fault: `no node ${name} in the input`, ...suggest(name, [...snapshot.nodes.keys()]) };
+  }
+  const [address] = node.addresses;
+  if (address === undefined) return { fault: `node ${name} has no address in the input` };
+  return { kind: 'address', text: `node/${name}`, address };
+}
+
 /** Pods behind a Service by its selector; none when it has no selector. */
 export function backends(snapshot: Snapshot, service: ServiceInfo): PodInfo[] {
   const { selector } = service;
@@ -194,6 +208,15 @@ export function backends(snapshot: Snapshot, service: ServiceInfo): PodInfo[] {
 }
 
 function unknownPod(snapshot: Snapshot, namespace: string, name: string): ReferenceFault {
+  if (/^[\d.]+$/.test(name) || name.includes(':')) {
+    return { fault: `"${name}" is no IP address`, hint: grammar };
+  }
+  if (snapshot.services.some((one) => one.namespace === namespace && one.name === name)) {
+    return {
+      fault: `no pod or workload ${namespace}/${name} in the input`,
+      hint: `there is a Service of that name: ${namespace}/svc/${name}`,
+    };
+  }
   const inNamespace = snapshot.pods.filter((pod) => pod.namespace === namespace);
   if (inNamespace.length === 0) {
     const namespaces = [...new Set(snapshot.pods.map((pod) => pod.namespace))];

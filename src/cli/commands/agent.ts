@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import type { AgentStatus } from '../../agent/agent.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
 import { parseSettings } from '../input.ts';
@@ -25,6 +25,7 @@ interface Options {
   readonly strictCidr?: boolean;
   readonly set?: readonly string[];
   readonly dryRun?: boolean;
+  readonly observe?: boolean;
   readonly logLevel: string;
   readonly mode: string;
   readonly denyLog: string;
@@ -40,15 +41,17 @@ const help = `
 Actions:
   run       watch the cluster and enforce (the default)
   status    what the agent of this node is doing
-  log       denied connections of late, as JSON lines; with --follow also those to come
+  log       denied connections of late, as JSON lines; with --follow also those
+            to come
   cleanup   remove every rule; nothing is enforced afterwards
 
-The rules stay in the kernel when the agent stops, crashes or is upgraded; only cleanup removes them.
+The rules stay in the kernel when the agent stops, crashes or is upgraded; only
+cleanup removes them.
 
 Examples:
-  podwall agent --node "$NODE_NAME"                 in a DaemonSet, with the pod's service account
-  podwall agent --kubeconfig admin.conf --dry-run   what would be written to this kernel
-  podwall agent --mode audit                        drop nothing, count and log what would be dropped
+  podwall agent --node "$NODE_NAME"                 in a DaemonSet
+  podwall agent --kubeconfig admin.conf --dry-run   what would be written
+  podwall agent --mode audit                        drop nothing, count and log
   podwall agent status
   podwall agent log --follow
   podwall agent cleanup`;
@@ -96,6 +99,7 @@ export const agent: CommandModule = {
         collect,
       )
       .option('--dry-run', 'print the nft transactions that would be committed, and end')
+      .addOption(new Option('--observe', 'count denied flows, for `podwall lab`').hideHelp())
       .option('--log-level <level>', 'debug, info, warn or error', 'info')
       .option('-o, --output <format>', 'of status: text or json', 'text')
       .addHelpText('after', help);
@@ -200,13 +204,18 @@ async function start(io: Io, options: Options): Promise<ExitCode> {
     netns: options.netns,
     stateFile: options.stateFile || undefined,
     listen: [options.listen, options.socket].filter((where) => where !== ''),
-    dataplane: dataplaneOptions(options),
+    // The lab reads every denied flow as evidence: no limit then.
+    dataplane: {
+      ...dataplaneOptions(options),
+      ...(options.observe === true ? { observe: true, observeLimit: 0 } : {}),
+    },
     settings: parseSettings(options.set),
     strictCidr: options.strictCidr ?? false,
     coalesceMs: number(options.coalesce, '--coalesce'),
     auditMs: number(options.auditInterval, '--audit-interval') * 1000,
     denyLogMs:
-      options.denyLog === 'off'
+      // In the lab, probes empty the record; two readers would take it from each other.
+      options.denyLog === 'off' || options.observe === true
         ? 0
         : Math.max(0.1, number(options.denyLogInterval, '--deny-log-interval')) * 1000,
     ...(options.denyLog === 'stdout' ? { onDenied: (line) => io.out(`${line}\n`) } : {}),

@@ -22,7 +22,7 @@ interface DemoOptions {
 const help = `
 Examples:
   podwall demo                              all steps
-  podwall demo --step default-deny-ingress  one step (repeat the option for more)
+  podwall demo --step default-deny-ingress  one step (repeat for more)
   podwall demo --pause                      wait for Enter between the steps
   podwall demo --keep                       leave the lab up to look around
   podwall demo --simulate                   no packets, no privileges needed
@@ -31,7 +31,8 @@ Examples:
 Steps:
 ${storySteps.map((step) => `  ${step.name.padEnd(31)}${step.title}`).join('\n')}
 
-Exit codes: 0 every observation equals the prediction, 1 one differs, 2 usage error, 3 the lab broke.`;
+Exit codes: 0 every observation equals the prediction, 1 one differs,
+2 usage error, 3 the lab broke.`;
 
 /** Why packets could not be used, for every place that must say so. */
 interface Simulation {

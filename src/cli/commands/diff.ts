@@ -10,8 +10,9 @@ import { declareInput } from '../input.ts';
 import { readSides, type SideOptions } from '../sides.ts';
 
 const help = `
-A and B: a file or directory; a git revision (manifests below the current folder or --path);
-\`cluster\` for the live cluster. \`main..HEAD\` stands for two revisions.
+A and B: a file or directory; a git revision (manifests below the current folder
+or --path); \`cluster\` for the live cluster. \`main..HEAD\` stands for two
+revisions.
 
 Examples:
   podwall diff before/ after/
@@ -20,10 +21,11 @@ Examples:
   podwall diff cluster manifests/ --context prod
   podwall diff old-policies/ new-policies/ -f workloads/
 
--f and -k name objects that both sides have. A side with policies alone is read with the workloads
-of the other.
+-f and -k name objects that both sides have. A side with policies alone is read
+with the workloads of the other.
 
-Exit codes: 0 no difference, 1 differences, 2 usage or input error, 3 the cluster could not be read.`;
+Exit codes: 0 no difference, 1 differences, 2 usage or input error,
+3 the cluster could not be read.`;
 
 interface DiffOptions extends SideOptions {
   readonly output: string;

@@ -22,9 +22,10 @@ interface Options {
 }
 
 const help = `
-A namespace with two pods is made: a listener and a client. Without a policy the client must reach the
-listener (control), then a policy must stop it (deny), then another must let it pass again (allow).
-Everything is taken away afterwards, also after Ctrl-C.
+A namespace with two pods is made: a listener and a client. Without a policy the
+client must reach the listener (control), then a policy must stop it (deny),
+then another must let it pass again (allow). Everything is taken away
+afterwards, also after Ctrl-C.
 
   ENFORCED       exit code 0, with the time until policies were in force
   NOT ENFORCED   exit code 1: the deny policy changed nothing
@@ -33,7 +34,7 @@ Everything is taken away afterwards, also after Ctrl-C.
 Examples:
   podwall doctor                       the cluster of the current context
   podwall doctor --node worker-2       the listener on this node
-  podwall doctor --lab                 the running lab, or a small one of its own`;
+  podwall doctor --lab                 the running lab, or one of its own`;
 
 const port = 8080;
 

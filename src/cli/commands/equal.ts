@@ -25,25 +25,29 @@ import { placeIn } from '../places.ts';
 import { readSides, type Side, type SideOptions } from '../sides.ts';
 
 const help = `
-A and B: a file or directory, a git revision (manifests below the current folder or --path), or
-\`cluster\`. -f and -k name objects that both sides have.
+A and B: a file or directory, a git revision (manifests below the current folder
+or --path), or \`cluster\`. -f and -k name objects that both sides have.
 
 What is compared:
-  1. Every ordered pair of the pods, workloads, nodes and ranges of the world that are given, on all
-     ports and protocols. This is exact, and decides the exit code.
-  2. Pods that do not exist yet, by selectors, addresses and ports alone. "equal" means that the
-     isolation of each policy and the peers of each rule are held by single policies and rules of
-     the other side, both ways; that is a proof. "NOT EQUAL" shows pods, imagined, that the two
-     sides treat differently. Where neither succeeds the answer is "not decided". Admin and Baseline
-     policies are only compared word by word here. With --strict anything but "equal" gives exit
-     code 1, and so it does when no side has pods.
+  1. Every ordered pair of the pods, workloads, nodes and ranges of the world
+     that are given, on all ports and protocols. This is exact, and decides the
+     exit code.
+  2. Pods that do not exist yet, by selectors, addresses and ports alone.
+     "equal" means that the isolation of each policy and the peers of each rule
+     are held by single policies and rules of the other side, both ways; that is
+     a proof. "NOT EQUAL" shows pods, imagined, that the two sides treat
+     differently. Where neither succeeds the answer is "not decided". Admin and
+     Baseline policies are only compared word by word here. With --strict
+     anything but "equal" gives exit code 1, and so it does when no side has
+     pods.
 
 Examples:
   podwall equal old-policies/ new-policies/ -f workloads/
   podwall equal main HEAD --path deploy/ --strict
   podwall equal cluster manifests/ --context prod
 
-Exit codes: 0 equal, 1 not equal, 2 usage or input error, 3 the cluster could not be read.`;
+Exit codes: 0 equal, 1 not equal, 2 usage or input error,
+3 the cluster could not be read.`;
 
 interface EqualOptions extends SideOptions {
   readonly strict?: boolean;

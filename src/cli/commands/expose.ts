@@ -17,18 +17,20 @@ import { completenessNote, declareInput, readSnapshot, type InputOptions } from 
 import { placeIn } from '../places.ts';
 
 const help = `
-END: a namespace, NAMESPACE/POD, NAMESPACE/KIND/NAME or NAMESPACE/svc/NAME; none: every pod.
+END: a namespace, NAMESPACE/POD, NAMESPACE/KIND/NAME or NAMESPACE/svc/NAME;
+none: every pod.
 
-"from" is whom the pod's own ingress rules admit, "to" whom its own egress rules admit: by selector,
-so pods that do not exist yet are included. "now:" names the existing peers that a selector matches;
-"=" sums up what is admitted from the peers that exist. The other end has rules of its own; where
-they close what this end admits, the last line says so.
+"from" is whom the pod's own ingress rules admit, "to" whom its own egress rules
+admit: by selector, so pods that do not exist yet are included. "now:" names the
+existing peers that a selector matches; "=" sums up what is admitted from the
+peers that exist. The other end has rules of its own; where they close what this
+end admits, the last line says so.
 
 Examples:
   podwall expose -f manifests/
   podwall expose prod/db -f manifests/
   podwall expose prod --context prod -o md
-  podwall expose -f manifests/ -o json | jq '.subjects[] | select(.ingress.anyone) | .id'
+  podwall expose -f manifests/ -o json | jq '.subjects[].id'
 
 Exit codes: 0 fine, 2 usage or input error, 3 the cluster could not be read.`;
 

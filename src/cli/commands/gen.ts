@@ -9,14 +9,14 @@ import { CliError, type CommandModule } from '../command.ts';
 const help = `
 The same options and seed give the same objects on every machine. Profiles:
   default   teams, tiers and a few services for the whole cluster
-  real      one peer selector a policy that finds about two pods, six pods on a node, as measured
-            on a large production cluster; without numbers ${realClusterSize.pods} pods, ${realClusterSize.namespaces} namespaces,
-            ${realClusterSize.policies} policies
+  real      one peer selector a policy that finds about two pods, six pods on a
+            node, as measured on a large production cluster; without numbers
+            ${realClusterSize.pods} pods, ${realClusterSize.namespaces} namespaces, ${realClusterSize.policies} policies
 
 Examples:
   podwall gen cluster --pods 1000 --namespaces 50 --policies 200 > cluster.yaml
   podwall gen cluster --profile real -o json | podwall reach -f - -o csv
-  podwall gen cluster --pods 20 --namespaces 2 --policies 6 --seed 7 | podwall unused -f -`;
+  podwall gen cluster --pods 20 --policies 6 | podwall unused -f -`;
 
 function numberIn(
   options: Record<string, unknown>,

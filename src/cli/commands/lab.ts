@@ -16,18 +16,19 @@ import { CliError, type CommandModule, type ExitCode, type Io } from '../command
 
 const help = `
 Examples:
-  podwall lab up                                   two nodes, namespaces dev and prod, four pods
-  export KUBECONFIG=…                              the line that lab up prints, then kubectl
-  podwall lab up -f manifests/ --nodes 3           three nodes and everything in a directory
-  podwall lab apply -f policy.yaml                 returns when every node enforces it
+  podwall lab up                           two nodes, dev and prod, four pods
+  export KUBECONFIG=…                      the line that lab up prints
+  podwall lab up -f manifests/ --nodes 3   three nodes, all of a directory
+  podwall lab apply -f policy.yaml         returns when every node enforces it
   podwall lab get pods -A -o wide
   podwall lab exec dev/devserver-1 -- curl -m1 http://10.244.2.2/
-  podwall lab probe --port 80,6379/TCP,53/UDP      everybody to every pod
+  podwall lab probe --port 80,53/UDP       everybody to every pod
   podwall lab probe --from dev/devserver-1 --to prod/prodserver-1
   podwall lab down
 
-Pods are written NAMESPACE/NAME, outside hosts and nodes by their bare name. A pod listens on its
-containers' ports, or on TCP 80 when it declares none, and answers with its name.`;
+Pods are written NAMESPACE/NAME, outside hosts and nodes by their bare name. A
+pod listens on its containers' ports, or on TCP 80 when it declares none, and
+answers with its name.`;
 
 const collect = (value: string, previous: readonly string[] = []): string[] => [...previous, value];
 
@@ -41,6 +42,7 @@ function declareUp(command: Command): void {
       collect,
     )
     .option('--empty', 'no pods at all')
+    .option('--agents', 'an agent on every node enforces, as in a real cluster')
     .option('--nodes <n|names>', 'how many nodes, or their names separated by commas')
     .option('--stack <stack>', 'ipv4, ipv6 or dual (default dual)')
     .option('--outside <name=addresses>', 'a host beside the cluster (repeatable)', collect)
@@ -50,7 +52,8 @@ function declareUp(command: Command): void {
 Examples:
   podwall lab up
   podwall lab up -f app/ --nodes 3
-  podwall lab up --stack ipv4 --outside office=198.51.100.7 --outside cdn=192.0.2.1,2001:db8::1`,
+  podwall lab up --stack ipv4 --outside office=198.51.100.7
+  podwall lab up --outside cdn=192.0.2.1,2001:db8::1`,
     );
 }
 
@@ -111,8 +114,8 @@ Examples:
       `
 Outcomes:
   OPEN         the expected listener answered
-  DROPPED      no answer, the listener answered a control that no policy touches,
-               and a node counted the drop of exactly this flow
+  DROPPED      no answer, the listener answered a control that no policy
+               touches, and a node counted the drop of exactly this flow
   REFUSED      something answered no, although the listener was there
   NO-LISTENER  nothing listens there: says nothing about policy
   ERROR        anything else, with the reason; the exit code is then 1`,
@@ -209,6 +212,7 @@ const up: Sub = async (io, _args, options) => {
     fresh = await startLab(wanted, {
       lifetime: 'detached',
       api: true,
+      agents: options['agents'] === true,
       signal: io.signal,
       onProgress: (text) => io.err(`  ${text}\n`),
     });

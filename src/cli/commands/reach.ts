@@ -32,7 +32,8 @@ Examples:
   helm template . | podwall reach -f - -o json > reach.json
   podwall reach --context prod -o html > reach.html
 
---from and --to take a namespace, or what \`podwall why\` takes. Pairs that are not listed are closed.
+--from and --to take a namespace, or what \`podwall why\` takes.
+Pairs that are not listed are closed.
 
 Exit codes: 0 fine, 2 usage or input error, 3 the cluster could not be read.`;
 

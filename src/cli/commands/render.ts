@@ -16,7 +16,7 @@ export const render: CommandModule = {
         `
 Examples:
   podwall render --node node-1 -f cluster/
-  podwall render --node node-1 -f cluster/ | nft -c -f -     would nft accept it?`,
+  podwall render --node node-1 -f cluster/ | nft -c -f -   would nft accept it?`,
       );
   },
 

@@ -12,29 +12,32 @@ import { placeIn } from '../places.ts';
 const help = `
 What is found, each with the reason:
   selects-no-pod            the pod selector finds nothing
-  policy-redundant          others isolate the same pods and admit all that it admits
+  policy-redundant          others isolate the same pods and admit as much
   direction-without-effect  rules of a direction that policyTypes leaves out
   rule-matches-nothing      no peer of the rule, or no port, is there
   rule-redundant            other rules admit all that it admits
-  shadowed                  Admin and Baseline tiers: earlier rules decide all that it matches
-  no-pair-changes           the other end closes all that it admits, or the traffic is exempt
+  shadowed                  Admin and Baseline tiers: earlier rules decide all
+  no-pair-changes           the other end closes it all, or it is exempt
   peer-matches-nothing      one peer of a rule finds nothing
   peer-redundant            other peers of the rule match all that it matches
 
-Each finding holds "whatever pods there are" (by selectors, addresses and ports alone) or "with the
-pods of this input". Every finding can go alone, and all of them together: no pair of pods, nodes
-and the rest of the world changes, and the same pods stay isolated. When the last rule of a
-direction goes, keep policyTypes as it is.
+Each finding holds "whatever pods there are" (by selectors, addresses and ports
+alone) or "with the pods of this input". Every finding can go alone, and all of
+them together: no pair of pods, nodes and the rest of the world changes, and the
+same pods stay isolated. When the last rule of a direction goes, keep
+policyTypes as it is.
 
-A selector that finds nothing is not reported when the input may be incomplete: no pods at all, none
-in that namespace, or pods that a known operator makes. Those policies are listed as not judged.
+A selector that finds nothing is not reported when the input may be incomplete:
+no pods at all, none in that namespace, or pods that a known operator makes.
+Those policies are listed as not judged.
 
 Examples:
   podwall unused -f manifests/
   podwall unused --context prod
   podwall unused -f manifests/ -o json | jq '.findings[].kind'
 
-Exit codes: 0 nothing found, 1 findings, 2 usage or input error, 3 the cluster could not be read.`;
+Exit codes: 0 nothing found, 1 findings, 2 usage or input error,
+3 the cluster could not be read.`;
 
 export const unused: CommandModule = {
   declare(command) {

@@ -26,7 +26,8 @@ import { completenessNote, declareInput, readSnapshot, type InputOptions } from 
 import { placeIn } from '../places.ts';
 
 const help = `
-SRC and DST: NAMESPACE/POD, NAMESPACE/KIND/NAME, NAMESPACE/svc/NAME, an IP address, or world.
+SRC and DST: NAMESPACE/POD, NAMESPACE/KIND/NAME, NAMESPACE/svc/NAME, node/NAME,
+an IP address, or world.
 
 Examples:
   podwall why dev/devserver-1 prod/prodserver-1:80 -f manifests/
@@ -35,7 +36,8 @@ Examples:
   podwall why 172.17.1.10 prod/db:6379/TCP --kubeconfig ~/.kube/config
   kubectl kustomize overlay | podwall why a/web b/api:8080 -f -
 
-Exit codes: 0 allowed, 1 denied or unknown, 2 usage or input error, 3 the cluster could not be read.`;
+Exit codes: 0 allowed, 1 denied or unknown, 2 usage or input error,
+3 the cluster could not be read.`;
 
 /** One connection to ask about, with the words for its ends. */
 interface Question {

@@ -6,7 +6,7 @@ import type { Format } from './format.ts';
 export const matrix: Format = {
   name: 'matrix',
   mediaType: 'text/plain',
-  summary: 'sources × destinations: ● any port, ◐ some ports, ○ none, ? not decided',
+  summary: 'sources × destinations: ● any port, ◐ some, ○ none, ? not decided',
   render({ peers, connections, unknown, within }, { color, columns }) {
     // Where one port was asked for, all of it is that port.
     const whole = within === undefined ? 'all' : JSON.stringify(within);

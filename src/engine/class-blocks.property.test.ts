@@ -97,7 +97,55 @@ function plain(_: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }
 
+/** Namespaces admit those of their team: every leg has a large set of its own. */
+function teams(namespaces: number): object[] {
+  return Array.from({ length: namespaces }, (_, n) => {
+    const own = `n${n}`;
+    const namespaceSelector = { matchLabels: { team: `t${n % 2}` } };
+    const podAt = (p: number): object => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { namespace: own, name: `p${p}`, labels: { app: `a${p}` } },
+      spec: { containers: [] },
+    });
+    return [
+      {
+        apiVersion: 'v1',
+        kind: 'Namespace',
+        metadata: { name: own, labels: namespaceSelector.matchLabels },
+      },
+      podAt(0),
+      podAt(1),
+      {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { namespace: own, name: 'team' },
+        spec: {
+          podSelector: { matchLabels: { app: 'a0' } },
+          policyTypes: ['Ingress', 'Egress'],
+          ingress: [
+            { from: [{ namespaceSelector }], ports: [{ port: 80 }, { port: 81 }] },
+            { from: [{ podSelector: {} }], ports: [{ port: 90 }] },
+          ],
+          egress: [{ to: [{ namespaceSelector }], ports: [{ port: 80 }] }],
+        },
+      },
+    ];
+  }).flat();
+}
+
 describe('count', () => {
+  it('equals one question per pair where every leg has a large set', () => {
+    const reach = reachOf(teams(60));
+    expect(reach.count()).toEqual(counted(reach));
+    const { lookup } = reach;
+    const at = (id: string): number => reach.positionOf(id) ?? -1;
+    expect(textOf(lookup(at('n0/p0'), at('n2/p0')))).toBe('TCP 80 | none');
+    expect(textOf(lookup(at('n0/p0'), at('n1/p0')))).toBe('none | none');
+    expect(textOf(lookup(at('n0/p1'), at('n0/p0')))).toBe('TCP 80-81,90 | none');
+    expect(holdBlocks(reach, true)).toBeGreaterThan(60 * 30);
+  });
+
   it('equals one question per pair, on random clusters under random settings', () => {
     fc.assert(
       fc.property(seeds, settings, (seed, chosen) => {

@@ -32,7 +32,7 @@ export interface ClassSet {
 /** What decides one direction for a group: a leg per option of S184. */
 interface Face {
   readonly legs: readonly (Leg | undefined)[];
-  /** Whether it denies every class that is not listed. */
+  /** Whether it denies every class that is neither listed nor in a large set. */
   readonly closed: boolean;
   /** The large sets that tell apart classes that are not listed. */
   readonly broad: readonly SetId[];
@@ -136,9 +136,10 @@ export function* classBlocks(
         part.peers += peers;
       }
     };
-    if (!face.closed) {
+    if (!face.closed || face.broad.length > 0) {
       const apart = new Set(listed);
       for (const [pattern, all] of patternsOf(group, face)) {
+        if (face.closed && !pattern.includes('1')) continue;
         let without = 0;
         let peers = 0;
         for (const one of listed)
@@ -190,19 +191,32 @@ export function* classBlocks(
     return merged ?? everything;
   };
 
-  const openSources = from.groups.filter(({ face }) => !face.closed);
-  /** Sources that deny whom they do not list, by the groups they list. */
-  const closedSources = new Map<Group, Group[]>();
-  for (const group of from.groups)
-    if (group.face.closed)
-      for (const destination of group.face.listed.keys()) append(closedSources, destination, group);
+  /** Groups of the sources or of the destinations with a class in a large set. */
+  const inSet = { from: new Map<SetId, Set<Group>>(), to: new Map<SetId, Set<Group>>() };
+  const groupsIn = (id: SetId, side: 'from' | 'to'): ReadonlySet<Group> => {
+    let found = inSet[side].get(id);
+    if (found !== undefined) return found;
+    found = new Set<Group>();
+    const { ofClass } = side === 'from' ? from : to;
+    for (const column of sets.columnsOf(id)) {
+      const group = ofClass[classes.columns[column]?.class ?? -1];
+      if (group !== undefined) found.add(group);
+    }
+    inSet[side].set(id, found);
+    return found;
+  };
+  const mayReach = ({ face }: Group, destination: Group): boolean =>
+    !face.closed ||
+    face.listed.has(destination) ||
+    face.broad.some((id) => groupsIn(id, 'to').has(destination));
 
   for (const destination of to.groups) {
-    const candidates = destination.face.closed
-      ? destination.face.listed.keys()
-      : [...openSources, ...(closedSources.get(destination) ?? [])];
+    const { face } = destination;
+    const candidates = face.closed
+      ? new Set([...face.listed.keys(), ...face.broad.flatMap((id) => [...groupsIn(id, 'from')])])
+      : from.groups;
     for (const source of candidates) {
-      if (source.face.closed && !source.face.listed.has(destination)) continue;
+      if (!mayReach(source, destination)) continue;
       if (!hasPods(source) && !hasPods(destination)) continue;
       const destinations = partsOf(source.face, destination);
       for (const part of partsOf(destination.face, source))

@@ -5,7 +5,7 @@
 import type { CompiledRule, Direction } from '../policy/compiled.ts';
 import { ALL, NONE } from './connection-table.ts';
 import type { ConnectionId, ConnectionTable } from './connection-table.ts';
-import { appended, indexIn } from './column-sets.ts';
+import { appended, EVERY, indexIn } from './column-sets.ts';
 import type { ColumnSets, SetId } from './column-sets.ts';
 import { isDenied } from './effects.ts';
 import type { Effect } from './effects.ts';
@@ -64,7 +64,7 @@ export interface Leg {
   /** The rules that match some connection with the column, in order of evaluation. */
   occurrencesAt(column: number): readonly Occurrence[];
   exemptEffectAt(column: number, exemption: SetExemption): Effect;
-  /** Whether every column that is not listed is denied. */
+  /** Whether every column is denied that is neither listed nor in one of the large sets. */
   readonly closed: boolean;
   /** Columns listed one by one, sorted. */
   readonly listed: Int32Array;
@@ -235,11 +235,11 @@ export function createLeg(
   });
 
   const byBroad = new Map<string, number>();
-  const none = broad.length === 0 ? cellOf([]) : -1;
+  const none = broad.includes(EVERY) ? -1 : cellOf([]);
   const cellAt = (column: number): number => {
     const at = listed.length === 0 ? -1 : indexIn(listed, column);
     if (at >= 0) return listedCells[at] as number;
-    if (none >= 0) return none;
+    if (broad.length === 0) return none;
     let key = '';
     for (const id of broad) key += sets.has(id, column) ? '1' : '0';
     let cell = byBroad.get(key);

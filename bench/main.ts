@@ -1,0 +1,43 @@
+/**
+ * `npm run bench -- SUITE…`: runs suites of benchmarks by name, one after the other, each in
+ * processes of its own. Without a name: engine.
+ */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** Scripts of a suite, in order. */
+const suites: Readonly<Record<string, readonly string[]>> = {
+  engine: ['engine.ts'],
+  dataplane: ['dataplane.ts'],
+  agent: ['agent-round.ts', 'agent-latency.ts', 'agent-memory.ts', 'client-memory.ts'],
+  lab: ['lab-api.ts'],
+};
+
+function runScript(script: string): Promise<number> {
+  const path = fileURLToPath(new URL(script, import.meta.url));
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', path], { stdio: 'inherit' });
+    child.on('error', (error) => {
+      process.stderr.write(`${script}: ${error.message}\n`);
+      resolve(1);
+    });
+    child.on('close', (code) => resolve(code ?? 1));
+  });
+}
+
+const asked = process.argv.slice(2);
+const unknown = asked.filter((name) => suites[name] === undefined);
+if (unknown.length > 0) {
+  process.stderr.write(
+    `no such suite: ${unknown.join(', ')}; suites are ${Object.keys(suites).join(', ')}\n`,
+  );
+  process.exitCode = 2;
+} else {
+  for (const name of asked.length === 0 ? ['engine'] : asked)
+    for (const script of suites[name] ?? []) {
+      process.stderr.write(`--- ${name}: ${script}\n`);
+      // Every script runs; the first failure decides the exit code.
+      const code = await runScript(script);
+      if (code !== 0) process.exitCode ??= code;
+    }
+}

@@ -13,12 +13,17 @@ import type { ApiStatus, LabConfig } from './types.ts';
 export interface ApiOrder {
   readonly config: LabConfig;
   readonly stateDir: string;
+  /** Nodes have agents, which reach the API over the lab's own network. */
+  readonly agents: boolean;
 }
 
 /** What the API writes on standard output, one line. */
 export type ApiNews =
   | { readonly kind: 'ready'; readonly status: Omit<ApiStatus, 'pid'> }
   | { readonly kind: 'failed'; readonly error: ReturnType<typeof toWire> };
+
+/** Written for the agents, where only the lab's processes see it. */
+export const agentKubeconfig = '/run/podwall-agents.kubeconfig';
 
 /** Where the socket that listens on the host's loopback is inherited. */
 export const apiSocketFd = 3;

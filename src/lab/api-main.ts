@@ -3,19 +3,21 @@
  * inherited, so that kubectl reaches it and it cannot outlive the lab. Must not be imported;
  * `api-child.ts` runs it.
  */
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { writeKubeconfig } from './api/kubeconfig.ts';
 import { dualServiceRanges, type ServiceRanges } from './api/service-address.ts';
-import { startLabApi } from './api/start.ts';
-import { apiSocketFd, type ApiNews, type ApiOrder } from './api-child.ts';
+import { startLabApi, type LabApi } from './api/start.ts';
+import { agentKubeconfig, apiSocketFd, type ApiNews, type ApiOrder } from './api-child.ts';
 import { createApiObjects } from './api-objects.ts';
 import { hasFamily, planNodes } from './config.ts';
 import { callControl, serveControl, toWire } from './control.ts';
+import { bindPorts } from './listeners.ts';
 import { followStore } from './object-sync.ts';
 import { holdContainerRoot } from './pod-process.ts';
 import { createPodRuntime, type Call } from './pod-runtime.ts';
 import { apiControlPath, controlPath, kubeconfigPath } from './state-dir.ts';
+import { fabricAddress, fabricNetns } from './topology.ts';
 import type { LabObject, ObjectRef, Stack } from './types.ts';
 
 function tell(news: ApiNews): void {
@@ -35,7 +37,38 @@ function serviceRanges(stack: Stack): ServiceRanges {
   };
 }
 
-async function serve({ config, stateDir }: ApiOrder): Promise<void> {
+const clusterPort = 6443;
+
+/** The address of the API on the wire between the nodes. */
+function clusterHost(stack: Stack): string {
+  return hasFamily(stack, 4) ? fabricAddress[4] : `[${fabricAddress[6]}]`;
+}
+
+/** Agents come over the lab's network, as to a real control plane, with a token of their own. */
+async function openToNodes(api: LabApi, stack: Stack): Promise<void> {
+  const faults = await bindPorts(
+    {
+      endpoint: 'the API',
+      netns: fabricNetns,
+      ports: [{ protocol: 'TCP', port: clusterPort }],
+      ownNetwork: false,
+    },
+    (_port, handle) => {
+      (handle as Server).on('connection', (socket: Socket) => api.accept(socket));
+    },
+  );
+  if (faults.length > 0) throw new Error(faults.join('; '));
+  await writeKubeconfig(agentKubeconfig, {
+    server: `https://${clusterHost(stack)}:${clusterPort}`,
+    authority: api.certificate.cert,
+    token: api.addToken({
+      name: 'podwall-agent',
+      groups: ['system:nodes', 'system:authenticated'],
+    }),
+  });
+}
+
+async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
   const call: Call = (method, params) => callControl(controlPath(stateDir), method, params);
   const door = createServer();
   await new Promise<void>((resolve, reject) => {
@@ -50,6 +83,7 @@ async function serve({ config, stateDir }: ApiOrder): Promise<void> {
   const api = await startLabApi({
     runtime: createPodRuntime({ call, root }),
     address: { host: '127.0.0.1', port },
+    hosts: [clusterHost(config.stack)],
     serviceRanges: serviceRanges(config.stack),
     nodes: planNodes(config).map(({ name, addresses, podCidrs }) => ({
       name,
@@ -71,7 +105,8 @@ async function serve({ config, stateDir }: ApiOrder): Promise<void> {
     authority: api.certificate.cert,
     token: api.token,
   });
-  await sync.settled();
+  if (agents) await openToNodes(api, config.stack);
+  else await sync.settled();
   tell({ kind: 'ready', status: { server: api.url, kubeconfig } });
 }
 

@@ -3,21 +3,22 @@
  * network, keeps the objects, serves every listener and runs probes. When it ends the kernel removes
  * everything. Must not be imported; `start.ts` runs it.
  */
+import { spawn } from 'node:child_process';
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ExecError, run } from '../system/exec.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import { completeLabConfig, planNodes, type NodePlan } from './config.ts';
 import { serveControl, toWire, type Handler } from './control.ts';
-import { createEnforcer, type Enforcer } from './enforce.ts';
+import { createAgentEnforcer, createEnforcer, type Enforcer } from './enforce.ts';
 import { LabError, LabUnavailable } from './errors.ts';
-import { startApi } from './api-child.ts';
+import { agentKubeconfig, startApi } from './api-child.ts';
 import { createHosted, wirings } from './hosted.ts';
 import { createListeners, type Listeners } from './listeners.ts';
 import { createMirror } from './mirror.ts';
 import { busyLimit, mapLimited } from './parallel.ts';
 import { endOf, planProbes, runProbes, type ProbeRunner } from './probe.ts';
-import { scriptArgs, scriptEnv } from './scripts.ts';
+import { commandArgs, scriptArgs, scriptEnv } from './scripts.ts';
 import { servicesScript } from './services.ts';
 import { controlPath, labFiles } from './state-dir.ts';
 import {
@@ -58,6 +59,8 @@ export interface DaemonOrder {
   readonly hostPid: number;
   /** Objects are kept by an API, whose listening socket came along as a descriptor. */
   readonly api: boolean;
+  /** Every node has an agent, which enforces in the daemon's place. Needs the API. */
+  readonly agents: boolean;
 }
 
 /** What the daemon writes on standard output until it is ready. */
@@ -74,6 +77,7 @@ const probersAtOnce = Math.max(8, busyLimit() * 2);
 const proberTimeoutMs = 600_000;
 
 const socketCheckMs = 5_000;
+const agentPauseMs = 1_000;
 
 let stopping = false;
 /** The socket is ours; another lab's must stay. */
@@ -167,16 +171,19 @@ function createDirect(
 }
 
 function createLab(order: DaemonOrder, config: LabConfig): Running {
-  const enforcer = createEnforcer(config.nodes);
   const listeners = createListeners();
   const queue = createQueue();
   const startedAt = new Date();
 
   let view: LabView;
+  let enforcer: Enforcer;
   let changes: Readonly<Record<string, Handler>>;
   if (order.api) {
     const mirror = createMirror(config);
     view = mirror;
+    enforcer = order.agents
+      ? createAgentEnforcer(config.nodes, () => mirror.objects())
+      : createEnforcer(config.nodes);
     changes = createHosted({
       mirror,
       enforcer,
@@ -189,6 +196,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
   } else {
     const store = createStore(config);
     view = store;
+    enforcer = createEnforcer(config.nodes);
     changes = createDirect(store, enforcer, listeners, queue);
   }
   let api: ApiStatus | undefined;
@@ -260,7 +268,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
     async boot() {
       tell({ kind: 'progress', text: `building ${config.nodes.length} nodes and the wire` });
       await shell(fabricScript(planNodes(config), config.outside));
-      await enforcer.enforce(view.objects());
+      if (!order.agents) await enforcer.enforce(view.objects());
       tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
       await mapLimited(config.outside, busyLimit(), ({ name, ports = [] }) =>
         listeners.open({ endpoint: name, netns: outsideNetns(name), ports, ownNetwork: true }),
@@ -268,13 +276,47 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       if (!order.api) return;
       tell({ kind: 'progress', text: 'starting the API' });
       const { stateDir } = order;
-      api = await startApi({ config, stateDir }, (code) => {
+      api = await startApi({ config, stateDir, agents: order.agents }, (code) => {
         // It kept the objects: without it this is no cluster any more.
         process.stderr.write(`the API ended (code ${code ?? 'none'}), and the lab with it\n`);
         stop(order, 1);
       });
+      if (!order.agents) return;
+      tell({ kind: 'progress', text: `starting ${config.nodes.length} agents` });
+      for (const node of config.nodes) keepAgent(node);
     },
   };
+}
+
+/** The agent of a node in the node's network, started again when it ends: its rules stay meanwhile. */
+function keepAgent(node: string): void {
+  const options = {
+    node,
+    kubeconfig: agentKubeconfig,
+    'state-file': '',
+    socket: `/run/podwall-agent-${node}.sock`,
+    listen: '',
+    'log-level': 'warn',
+  };
+  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+  const child = spawn(
+    'nsenter',
+    [
+      `--net=${netnsPath(nodeNetns(node))}`,
+      process.execPath,
+      ...commandArgs(),
+      'agent',
+      'run',
+      '--observe',
+      ...args,
+    ],
+    { stdio: ['ignore', 'ignore', 'inherit'], env: scriptEnv(), cwd: '/' },
+  );
+  const again = (): void => {
+    if (!stopping) setTimeout(() => keepAgent(node), agentPauseMs);
+  };
+  child.once('error', again);
+  child.once('exit', again);
 }
 
 /** Loads the services of the cluster on every node, when they changed. */

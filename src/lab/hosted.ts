@@ -6,6 +6,7 @@
 import type { KubeObject, Pod } from '../k8s/types.ts';
 import type { Handler } from './control.ts';
 import type { Enforcer } from './enforce.ts';
+import { LabError } from './errors.ts';
 import type { Listeners } from './listeners.ts';
 import type { Mirror } from './mirror.ts';
 import { busyLimit, mapLimited } from './parallel.ts';
@@ -14,25 +15,27 @@ import type { StoredPod } from './store.ts';
 import { addPodsScript, netnsPath, removePodsScript, type PodWiring } from './topology.ts';
 import type { LabPort, ObjectRef } from './types.ts';
 
-/** `podStart`: a pod with `metadata.uid` and `spec.nodeName`, and the ports the lab shall answer on. */
+/** `podWire`: a pod with `metadata.uid` and `spec.nodeName`, and the ports the lab shall answer on. */
 export interface PodOrder {
   readonly object: Pod;
   readonly ports: readonly LabPort[];
 }
 
-/** `podStop`. */
-export interface PodEnd {
+/** `podOpen` and `podStop`. */
+export interface PodName {
   readonly uid: string;
 }
 
-/** Answer to `podStart`: wired, under policy, answering. */
+/**
+ * Answer to `podWire`: it has its network, and nothing in it. `podOpen`, which comes when the API has
+ * published the addresses, waits for policy and lets the pod answer; its answer names the ports that
+ * could not be opened, one sentence each.
+ */
 export interface PodAnswer {
   readonly podIPs: readonly string[];
   readonly hostIP: string;
   /** Path of its network namespace. */
   readonly netns: string;
-  /** Ports that could not be opened, one sentence each. */
-  readonly notices: readonly string[];
 }
 
 /** `sync`: newer states of objects, and objects that are gone. The answer comes when they are in force. */
@@ -53,9 +56,10 @@ interface Parts {
 }
 
 type Job =
-  | ({ readonly kind: 'start' } & PodOrder)
-  | ({ readonly kind: 'stop' } & PodEnd)
-  | ({ readonly kind: 'sync' } & SyncOrder);
+  | ({ readonly kind: 'wire' } & PodOrder)
+  | ({ readonly kind: 'open' } & PodName)
+  | ({ readonly kind: 'stop' } & PodName)
+  | { readonly kind: 'sync'; readonly changed: boolean };
 
 /** Pods with a network of their own; hostNetwork pods have their node's. */
 export function wirings(pods: readonly StoredPod[]): PodWiring[] {
@@ -67,13 +71,14 @@ export function wirings(pods: readonly StoredPod[]): PodWiring[] {
     });
 }
 
-/** The calls `podStart`, `podStop` and `sync`. */
+/** The calls `podWire`, `podOpen`, `podStop` and `sync`. */
 export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const { mirror, enforcer, listeners } = parts;
 
   async function round(jobs: readonly Job[]): Promise<unknown[]> {
     const removed: StoredPod[] = [];
-    const added = new Map<number, StoredPod>();
+    const wired = new Map<number, StoredPod>();
+    const opened = new Map<number, StoredPod>();
     const results: unknown[] = jobs.map(() => undefined);
     let changed = false;
     const end = (pod: StoredPod | undefined): void => {
@@ -85,57 +90,68 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       try {
         if (job.kind === 'stop') {
           end(mirror.release(job.uid));
-        } else if (job.kind === 'start') {
+        } else if (job.kind === 'wire') {
           const { namespace = 'default', name = '' } = job.object.metadata;
           // Deleted by force and made again: the old one has to go first.
           const old = mirror.running(`${namespace}/${name}`);
           if (old !== undefined) end(mirror.release(old.uid));
-          added.set(index, mirror.place(job.object, job.ports));
+          wired.set(index, mirror.place(job.object, job.ports));
           mirror.put([job.object]);
+        } else if (job.kind === 'open') {
+          const pod = mirror.pods().find(({ uid }) => uid === job.uid);
+          if (pod === undefined) throw new LabError('the pod was stopped before it started');
+          opened.set(index, pod);
         } else {
-          changed = mirror.put(job.put) || changed;
-          changed = mirror.drop(job.gone) || changed;
+          changed = changed || job.changed;
         }
       } catch (error) {
         results[index] = error;
       }
     });
-    const started = [...added.values()];
+    const added = [...wired.values()];
     await parts.shell(removePodsScript(wirings(removed)));
     try {
-      await parts.shell(addPodsScript(wirings(started)));
+      await parts.shell(addPodsScript(wirings(added)));
     } catch (error) {
-      for (const pod of started) mirror.release(pod.uid);
+      for (const pod of added) mirror.release(pod.uid);
       throw error;
     }
-    if (changed || removed.length > 0 || started.length > 0) {
+    for (const [index, pod] of wired) {
+      const { netns } = endOf({ kind: 'pod', pod });
+      const [hostIP = ''] = pod.node.addresses;
+      const answer: PodAnswer = { podIPs: pod.addresses, hostIP, netns: netnsPath(netns) };
+      results[index] = answer;
+    }
+    if (changed || removed.length > 0 || opened.size > 0) {
       const objects = mirror.objects();
       await enforcer.enforce(objects);
       // Services that cannot be loaded must not hold up policies and pods.
       await parts.onObjects?.(objects).catch(parts.onTrouble);
     }
     // Only now, with policies in force, does anything answer in the new pods.
-    await mapLimited([...added], busyLimit(), async ([index, pod]) => {
-      const { netns } = endOf({ kind: 'pod', pod });
-      const notices = await listeners.open({
+    await mapLimited([...opened], busyLimit(), async ([index, pod]) => {
+      results[index] = await listeners.open({
         endpoint: pod.id,
-        netns,
+        netns: endOf({ kind: 'pod', pod }).netns,
         ports: pod.ports,
         ownNetwork: !pod.hostNetwork,
       });
-      const [hostIP = ''] = pod.node.addresses;
-      const path = netnsPath(netns);
-      const answer: PodAnswer = { podIPs: pod.addresses, hostIP, netns: path, notices };
-      results[index] = answer;
     });
     return results;
   }
 
   const add = createBatch<Job>((jobs) => parts.queue(() => round(jobs)));
   return {
-    podStart: (params) => add({ kind: 'start', ...(params as PodOrder) }),
-    podStop: (params) => add({ kind: 'stop', ...(params as PodEnd) }),
-    sync: (params) => add({ kind: 'sync', ...(params as SyncOrder) }),
+    podWire: (params) => add({ kind: 'wire', ...(params as PodOrder) }),
+    podOpen: (params) => add({ kind: 'open', ...(params as PodName) }),
+    podStop: (params) => add({ kind: 'stop', ...(params as PodName) }),
+    sync(params) {
+      const { put, gone } = params as SyncOrder;
+      // Known at once, in force after the round: whoever waits for agents compares with the newest.
+      const differs = mirror.put(put);
+      const changed = mirror.drop(gone) || differs;
+      return add({ kind: 'sync', changed });
+    },
   };
 }
 

@@ -28,7 +28,7 @@ export interface Listeners {
   closeAll(): void;
 }
 
-type Opened = Server | UdpSocket;
+export type Opened = Server | UdpSocket;
 
 /** How long a binder may take before something is wrong, also on a loaded machine. */
 const bindTimeoutMs = 60_000;
@@ -127,7 +127,8 @@ function portKey(port: LabPort): string {
   return `${port.protocol}/${port.port}`;
 }
 
-function bindPorts(
+/** Binds in another network and takes the sockets over. Names the ports that could not be bound. */
+export function bindPorts(
   request: ListenRequest,
   onHandle: (port: LabPort, handle: Opened) => void,
 ): Promise<string[]> {

@@ -11,7 +11,7 @@ import type { ContainerExit, PodRuntime } from './api/runtime.ts';
 import type { ApiObject } from './api/object.ts';
 import { planPod, isAgnhost, type Command } from './container-plan.ts';
 import { LabError } from './errors.ts';
-import type { PodAnswer, PodEnd, PodOrder } from './hosted.ts';
+import type { PodAnswer, PodName, PodOrder } from './hosted.ts';
 import { createPodLog, type PodLog } from './pod-log.ts';
 import { startInPod, type PodProcess } from './pod-process.ts';
 import { scriptArgs, scriptEnv, searchPath } from './scripts.ts';
@@ -91,12 +91,15 @@ export function createPodRuntime({
   }
 
   return {
-    async start(object: ApiObject) {
+    async start(object: ApiObject, onAddress) {
       const pod = object as unknown as Pod;
       const { uid = '' } = pod.metadata;
       const plan = planPod(pod, root === undefined ? '' : path);
       const order: PodOrder = { object: pod, ports: plan.ports };
-      const answer = (await call('podStart', order)) as PodAnswer;
+      const answer = (await call('podWire', order)) as PodAnswer;
+      const { podIPs, hostIP } = answer;
+      onAddress?.({ podIPs, hostIP });
+      const notices = (await call('podOpen', { uid } satisfies PodName)) as readonly string[];
       const logs = new Map(
         [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].map((container) => [
           container.name,
@@ -111,10 +114,9 @@ export function createPodRuntime({
         stopping: false,
       };
       pods.set(uid, running);
-      for (const notice of answer.notices)
-        for (const log of logs.values()) log.add(`[podwall] ${notice}`);
+      for (const notice of notices) for (const log of logs.values()) log.add(`[podwall] ${notice}`);
       for (const command of plan.commands) void runCommand(uid, running, command);
-      return { podIPs: answer.podIPs, hostIP: answer.hostIP };
+      return { podIPs, hostIP };
     },
 
     async stop(uid, graceSeconds) {
@@ -125,7 +127,7 @@ export function createPodRuntime({
         await endProcesses(pod.processes, graceSeconds * 1000);
         for (const log of pod.logs.values()) log.end();
       }
-      const end: PodEnd = { uid };
+      const end: PodName = { uid };
       await call('podStop', end);
     },
 

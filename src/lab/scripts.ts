@@ -37,6 +37,15 @@ export function scriptArgs(script: LabScript): string[] {
   return ['--import', tsx, fileURLToPath(new URL(`./${script}.ts`, import.meta.url))];
 }
 
+/** Arguments that make `node` run this `podwall`'s command line; the verb follows. */
+export function commandArgs(): string[] {
+  if (!unbuilt) return [fileURLToPath(new URL('../../bin/podwall.js', import.meta.url))];
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+  const main = new URL('../cli/main.ts', import.meta.url).href;
+  const script = `const { main } = await import('${main}'); await main(process.argv.slice(1));`;
+  return ['--import', tsx, '--input-type=module', '-e', script, '--'];
+}
+
 /** The caller's environment without what would change how our Node processes run, and with Debian's sbin. */
 export function scriptEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const {

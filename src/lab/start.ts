@@ -38,6 +38,8 @@ export interface StartOptions {
   readonly lifetime?: LabLifetime;
   /** Objects are kept by a Kubernetes API on this machine's loopback. Default false. */
   readonly api?: boolean;
+  /** Every node gets an agent of its own that enforces; only with `api`. Default false. */
+  readonly agents?: boolean;
   readonly onProgress?: (text: string) => void;
   /** Aborting while it starts takes everything back and rejects with the reason. */
   readonly signal?: AbortSignal;
@@ -130,12 +132,16 @@ export async function startLab(
     await removeStaleSocket(stateDir);
   }
   onProgress?.('making namespaces');
-  const { api = false } = options;
+  const { api = false, agents = false } = options;
   const door = api ? await openDoor() : undefined;
   const child = spawnDaemon(stateDir, door?.fd);
   door?.close();
   try {
-    await becomeReady(child, { config: complete, stateDir, lifetime, api }, options);
+    await becomeReady(
+      child,
+      { config: complete, stateDir, lifetime, api, agents: api && agents },
+      options,
+    );
     if (!(await answers(stateDir)))
       throw new LabError('the lab runs, but its socket cannot be reached');
   } catch (error) {
@@ -220,7 +226,7 @@ function spawnDaemon(stateDir: string, door: number | undefined): ChildProcess {
 
 function becomeReady(
   child: ChildProcess,
-  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime' | 'api'>,
+  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime' | 'api' | 'agents'>,
   options: StartOptions,
 ): Promise<void> {
   return new Promise((resolve, reject) => {

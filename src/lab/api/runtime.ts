@@ -53,9 +53,10 @@ export interface ContainerExit {
 export interface PodRuntime {
   /**
    * Starts a pod that has `spec.nodeName`. Resolves when it is ready. Rejects when it cannot run;
-   * the error's message is shown to the user.
+   * the error's message is shown to the user. `onAddress` is called before, when the pod has its
+   * addresses but nothing runs in it yet: who enforces policy has to hear of it then.
    */
-  start(pod: ApiObject): Promise<StartedPod>;
+  start(pod: ApiObject, onAddress?: (addressed: StartedPod) => void): Promise<StartedPod>;
   /** Ends a pod within the grace and frees its addresses. Unknown uid: does nothing. */
   stop(uid: string, graceSeconds: number): Promise<void>;
   exec(ref: PodRef, options: ExecOptions): Promise<ExecSession>;

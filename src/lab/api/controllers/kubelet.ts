@@ -136,7 +136,12 @@ export function startKubelet(
       retryAt: 0,
     };
     pods.set(uid, entry);
-    entry.settled = runtime.start(pod).then(
+    const publish = (addressed: StartedPod): void => {
+      const current = store.get(podType.bucket, key);
+      if (entry.state !== 'starting' || current?.metadata.uid !== uid) return;
+      setStatus(current, { ...objectAt(current, 'status'), ...addressStatus(addressed) });
+    };
+    entry.settled = runtime.start(pod, publish).then(
       (started) => {
         if (entry.state !== 'starting') return;
         entry.state = 'running';
@@ -314,6 +319,15 @@ function containerStatus(
   };
 }
 
+function addressStatus(started: StartedPod): JsonObject {
+  const [podIP] = started.podIPs;
+  return {
+    hostIP: started.hostIP,
+    hostIPs: [{ ip: started.hostIP }],
+    ...(podIP === undefined ? {} : { podIP, podIPs: started.podIPs.map((ip) => ({ ip })) }),
+  };
+}
+
 function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonObject {
   const time = timestamp(now);
   const init = listAt(pod, 'spec', 'initContainers');
@@ -327,11 +341,7 @@ function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonOb
       'ContainersReady',
       'PodScheduled',
     ].map((type) => condition(type, 'True', now)),
-    hostIP: started.hostIP,
-    hostIPs: [{ ip: started.hostIP }],
-    ...(started.podIPs[0] === undefined
-      ? {}
-      : { podIP: started.podIPs[0], podIPs: started.podIPs.map((ip) => ({ ip })) }),
+    ...addressStatus(started),
     startTime: time,
     ...(init.length > 0
       ? { initContainerStatuses: init.map((c) => containerStatus(pod, c, time, true)) }

@@ -170,25 +170,34 @@ export function describeSideEffect(change: PairChange): string {
   return `${change.source} → ${change.destination}: ${parts.join(', ') || 'is no longer decided'}`;
 }
 
-/** The best change of each closed leg; the others are in the JSON. */
+/** The best change of each closed leg, and the one that opens least; the others are in the JSON. */
 function fixLines(view: VerdictView): string[] {
   const lines: string[] = [];
   for (const direction of ['Egress', 'Ingress']) {
     const judged = view.fixes.find(({ fix }) => fix.direction === direction);
     if (judged === undefined) continue;
-    const { fix, also } = judged;
-    const place = fix.isNew ? 'new' : view.place(fix.policy, fix.path);
-    lines.push(`  smallest change for ${direction.toLowerCase()}`);
-    lines.push(`      ${nameOf(fix.policy)}  ${place}`, `        ${fix.description}`);
-    if (also === undefined) lines.push('        what else it opens: compare with podwall diff');
-    else if (also.length === 0) lines.push('        nothing else changes');
-    else {
-      lines.push(
-        `        ${also.length} more ${also.length === 1 ? 'pair changes' : 'pairs change'}`,
-      );
-      lines.push(...also.slice(0, 5).map((change) => `          ${describeSideEffect(change)}`));
-      if (also.length > 5) lines.push('          …');
-    }
+    lines.push(`  smallest change for ${direction.toLowerCase()}`, ...fixLine(view, judged));
+    // A small edit may open much; then the one that opens least is worth its lines.
+    const effects = (one: JudgedFix): number => one.also?.length ?? Infinity;
+    const [least] = view.fixes
+      .filter(({ fix }) => fix.direction === direction)
+      .toSorted((x, y) => effects(x) - effects(y));
+    if (least !== undefined && effects(least) < effects(judged))
+      lines.push('  or, with less effect elsewhere', ...fixLine(view, least));
   }
   return lines;
+}
+
+function fixLine(view: VerdictView, { fix, also }: JudgedFix): string[] {
+  const place = fix.isNew ? 'new' : view.place(fix.policy, fix.path);
+  const lines = [`      ${nameOf(fix.policy)}  ${place}`.trimEnd(), `        ${fix.description}`];
+  if (also === undefined)
+    return [...lines, '        what else it opens: compare with podwall diff'];
+  if (also.length === 0) return [...lines, '        nothing else changes'];
+  return [
+    ...lines,
+    `        ${also.length} more ${also.length === 1 ? 'pair changes' : 'pairs change'}`,
+    ...also.slice(0, 5).map((change) => `          ${describeSideEffect(change)}`),
+    ...(also.length > 5 ? ['          …'] : []),
+  ];
 }

@@ -58,13 +58,38 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - \`kubernetes.io/metadata.name\` is put back on every write of a namespace.
 - An ephemeral container (\`kubectl debug\`) is a command in the pod's network, not an image.
 - Events live for an hour.
-- Containers that end are not restarted. Probes, volumes, images and resource limits are kept and ignored.
+- Probes, volumes, images and resource limits are kept and ignored.
 - No ConfigMap or Secret is mounted, and pods get no service account token.
 - CronJobs can be read but never run. Endpoints are written by the server only.
 - No quotas, limit ranges, priority classes, admission webhooks, custom resource definitions,
   metrics or leases of controllers.
 - A StatefulSet has no volume claims; a DaemonSet binds its pods to nodes itself.
 - Old versions are kept for the last 20,000 to 40,000 changes.
+
+## Pods, network and nodes
+
+\`podwall lab up\` gives this API real pods: each is a network namespace with its own addresses.
+
+- A container's command is run when this machine has the program; it sees the machine's files
+  read-only, with a /tmp and a /run of its own. \`agnhost serve-hostname\`, \`netexec\` and \`porter\` become
+  listeners. Every other container gets a listener on each of its ports (TCP 80 when the pod declares
+  none) that answers HTTP, or UDP, with the pod's name. This is no sandbox: who is root in a pod is
+  root on the machine.
+- A command that ends is started again after 1 to 60 s as \`restartPolicy\` says; \`restartCount\` stays 0.
+  Init containers are taken as done. Only literal values of \`env\` are set.
+- exec runs any program of the machine in the pod's network. \`agnhost connect\` is built in (TCP, UDP).
+- logs hold the last 2,000 to 4,000 lines of a command; listeners log nothing.
+- A pod becomes Ready when the program of every node has it and its listeners answer; until then its
+  address is denied.
+- Services: ClusterIP of both families and NodePort, by address translation on the nodes, so that
+  policy judges the pod behind; hairpin works. A service without endpoints is not refused: its packets
+  find no route. Session affinity, external IPs and traffic policies are ignored.
+- \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
+  192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
+  compiler and the same tables.
+- Missing: cluster DNS, SCTP, attach to a running command (\`kubectl run -it\`), \`kubernetes.default\` has
+  no endpoint, state is not kept between labs, programs of hostNetwork pods that leave their process
+  group can outlive the pod (not the lab).
 
 ## Faults
 

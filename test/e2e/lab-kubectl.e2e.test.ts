@@ -11,6 +11,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -170,6 +171,10 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     before = hostState();
     runtime = mkdtempSync(join(tmpdir(), 'podwall-test-'));
     process.env['XDG_RUNTIME_DIR'] = runtime;
+    writeFileSync(
+      join(runtime, 'late.yaml'),
+      '{apiVersion: v1, kind: Pod, metadata: {name: late}}',
+    );
     const up = await podwall('lab', 'up');
     expect(up, up.text).toMatchObject({ code: 0 });
     expect(up.out).toBe(`export KUBECONFIG=${join(runtime, 'podwall', 'kubeconfig')}\n`);
@@ -382,6 +387,37 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     expect(await connectLab()).toBeUndefined();
     await sleep(50);
     expect(existsSync(join(stateDir, 'kubeconfig'))).toBe(false);
+    expect(hostState()).toBe(before);
+  });
+
+  it('with agents: each node follows the API by itself, also after its agent was killed', async () => {
+    const up = await podwall('lab', 'up', '--agents');
+    expect(up, up.text).toMatchObject({ code: 0 });
+    const { pid: first = 0 } = (await (await connectLab())?.status()) as LabStatus;
+    const mount = readlinkSync(`/proc/${first}/ns/mnt`);
+    const agents = (): string[] =>
+      processesIn(mount).filter((one) =>
+        readFileSync(`/proc/${one}/cmdline`, 'utf8').includes('--node=node-'),
+      );
+    expect(agents()).toHaveLength(2);
+    const dev = await ipOf('-n dev devserver-2');
+    const from = '-n prod prodserver-1';
+    expect(await connects(from, dev)).toMatchObject({ code: 0 });
+    await kubectl('apply -f -', denyIngress('dev'));
+    await expect.poll(() => connects(from, dev), { timeout: 10_000 }).toMatchObject({ code: 1 });
+    const probe = await podwall('lab', 'probe', '--from', 'prod/*', '--to', 'dev/*');
+    expect(probe.out).not.toContain('OPEN');
+    expect(probe.out).toContain('DROPPED');
+    for (const pid of agents()) process.kill(Number(pid), 'SIGKILL');
+    // Its rules stay, and another one takes over.
+    expect(await connects(from, dev)).toMatchObject({ code: 1 });
+    await kubectl('delete netpol deny -n dev');
+    await expect.poll(() => connects(from, dev), { timeout: 20_000 }).toMatchObject({ code: 0 });
+    const late = await podwall('lab', 'apply', '-f', join(runtime, 'late.yaml'));
+    expect(late, late.text).toMatchObject({ code: 0 });
+    expect((await kubectl('get pod late')).text).toMatch(/late +1\/1 +Running/);
+    expect((await podwall('lab', 'down')).code).toBe(0);
+    expect(processesIn(mount)).toEqual([]);
     expect(hostState()).toBe(before);
   });
 });

@@ -5,9 +5,11 @@
 import type { CompiledRule, Direction } from '../policy/compiled.ts';
 import { meetings } from './classes.ts';
 import type { Meeting, PeerClass } from './classes.ts';
-import { ALL, NONE } from './connection-table.ts';
+import { ALL } from './connection-table.ts';
 import { decideSets } from './legs.ts';
-import type { Effect, Leg, Occurrence, Program, SetExemption, Step } from './legs.ts';
+import { bothEffects, everything, mergeEffects } from './effects.ts';
+import type { Effect } from './effects.ts';
+import type { Leg, Occurrence, Program, SetExemption, Step } from './legs.ts';
 import type { Reach } from './reach.ts';
 import { or } from './truth.ts';
 import type { Truth } from './truth.ts';
@@ -35,7 +37,6 @@ export interface WhatIf {
   ownEffect(source: PeerClass, destination: PeerClass, direction: Direction, node: Truth): Effect;
 }
 
-const everything: Effect = { allowed: ALL, unknown: NONE };
 export const nothingLess: Without = { policies: new Set(), rules: new Set() };
 
 /** Answers are remembered as long as the result is kept. */
@@ -144,25 +145,6 @@ export function createWhatIf(reach: Reach, without: Without = nothingLess): What
     return withOwnNode(leg, subject.id, column, direction, near);
   };
 
-  const merge = (a: Effect, b: Effect): Effect => {
-    const allowed = table.intersect(a.allowed, b.allowed);
-    const possible = table.union(
-      table.union(a.allowed, a.unknown),
-      table.union(b.allowed, b.unknown),
-    );
-    return { allowed, unknown: table.subtract(possible, allowed) };
-  };
-
-  /** S148: both ends must allow. */
-  const both = (egress: Effect, ingress: Effect): Effect => {
-    const allowed = table.intersect(egress.allowed, ingress.allowed);
-    const possible = table.intersect(
-      table.union(egress.allowed, egress.unknown),
-      table.union(ingress.allowed, ingress.unknown),
-    );
-    return { allowed, unknown: table.subtract(possible, allowed) };
-  };
-
   const over = (
     source: PeerClass,
     destination: PeerClass,
@@ -171,7 +153,7 @@ export function createWhatIf(reach: Reach, without: Without = nothingLess): What
     let merged: Effect | undefined;
     for (const meeting of meetings(classes, source, destination)) {
       const effect = effectIn(meeting);
-      merged = merged === undefined ? effect : merge(merged, effect);
+      merged = merged === undefined ? effect : mergeEffects(table, merged, effect);
     }
     return merged ?? everything;
   };
@@ -181,7 +163,8 @@ export function createWhatIf(reach: Reach, without: Without = nothingLess): What
     exemptEffect,
     pairEffect: (source, destination, node) =>
       over(source, destination, (meeting) =>
-        both(
+        bothEffects(
+          table,
           legIn(source, destination, meeting, 'Egress', node),
           legIn(source, destination, meeting, 'Ingress', node),
         ),

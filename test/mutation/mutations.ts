@@ -30,6 +30,7 @@ const rules = 'src/engine/rules.ts';
 const direction = 'src/engine/direction.ts';
 const order = 'src/engine/policy-index.ts';
 const evaluate = 'src/engine/evaluate.ts';
+const effects = 'src/engine/effects.ts';
 const reach = 'src/engine/reach.ts';
 const legs = 'src/engine/legs.ts';
 const classes = 'src/engine/classes.ts';
@@ -417,7 +418,7 @@ export const mutations: readonly Mutation[] = [
   one(
     'all pairs: an allowed egress is enough',
     'S148',
-    reach,
+    effects,
     'const allowed = table.intersect(egress.allowed, ingress.allowed);',
     'const { allowed } = egress;',
   ),

@@ -109,7 +109,7 @@ interface Applied {
 const required = new Set(['Pod', 'Namespace', 'NetworkPolicy', 'Node']);
 
 /** Lines of nft monitor about the sets that hold denied flows. */
-const recorded = / element inet \S+ a?o[ei][46]x? \{/;
+const recorded = / element inet \S+ (a?o[ei][46]x?|oall) \{/;
 
 /** Runs until the signal. Throws only when it cannot start. */
 export async function runAgent(options: AgentOptions): Promise<void> {
@@ -364,6 +364,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const denyLog = createDenyLog({
     node,
     drops: backend.drops,
+    denials: backend.denials,
     resetDrops: backend.resetDrops,
     pods: () => lastProgram?.pods ?? new Map(),
     names: (addresses) => podNames(cluster?.stores.get('pods')?.values() ?? [], addresses),

@@ -122,6 +122,25 @@ describe('deny log', () => {
     expect(read()).toHaveLength(2);
   });
 
+  it('reads nothing while nothing is denied', async () => {
+    let reads = 0;
+    let total = 7;
+    const { log, read } = make({
+      denials: async () => total,
+      drops: async () => {
+        reads += 1;
+        return [drop({ packets: total })];
+      },
+    });
+    for (let i = 0; i < 5; i += 1) await log.poll();
+    expect(reads).toBe(1);
+    total = 9;
+    await log.poll();
+    await log.poll();
+    expect(reads).toBe(2);
+    expect(read().map(({ packets }) => packets)).toEqual([2]);
+  });
+
   it('readers get lines as they come, until they leave', async () => {
     const { log, set } = make();
     const got: string[] = [];

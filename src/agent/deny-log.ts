@@ -41,6 +41,8 @@ export interface DenyGap {
 export interface DenyLogOptions {
   readonly node: string;
   readonly drops: () => Promise<readonly Drop[]>;
+  /** Denied packets so far; while it stays the same nothing else is read. */
+  readonly denials?: () => Promise<number>;
   /** Empties the kernel's record. */
   readonly resetDrops: () => Promise<void>;
   /** Local pods by address. */
@@ -74,6 +76,7 @@ export function createDenyLog(options: DenyLogOptions): DenyLog {
   const lines: string[] = [];
   /** Packets by flow at the last poll; undefined before the first, whose findings are old. */
   let seen: Map<string, number> | undefined;
+  let total: number | undefined;
 
   const write = (entry: DenyEntry | DenyGap): void => {
     const line = JSON.stringify(entry);
@@ -84,7 +87,10 @@ export function createDenyLog(options: DenyLogOptions): DenyLog {
 
   return {
     async poll() {
+      const present = await options.denials?.();
+      if (present !== undefined && present === total && seen !== undefined) return;
       const drops = await options.drops();
+      total = present;
       const before = seen;
       seen = new Map(drops.map((drop) => [keyOf(drop), drop.packets]));
       if (drops.length > (options.maxFlows ?? 8192)) {

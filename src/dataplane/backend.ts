@@ -7,7 +7,7 @@ import { defaultDataplaneOptions } from './model.ts';
 import { readDrops, readTable } from './listing.ts';
 import { applyOperations, plan, transactionText } from './plan.ts';
 import type { Phase, Transaction } from './plan.ts';
-import { checkOptions, families, maxEpoch, observedGroup } from './render.ts';
+import { checkOptions, families, maxEpoch, observedGroup, observedTotal } from './render.ts';
 import { emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
 import type { NftResult, NftRunner } from './runner.ts';
@@ -36,6 +36,8 @@ export interface Backend {
   /** Denied flows since the last reset; empty unless `observe`. */
   drops(): Promise<Drop[]>;
   resetDrops(): Promise<void>;
+  /** Packets denied (or audited) so far; 0 unless `observe`. Cheaper than `drops`. */
+  denials(): Promise<number>;
   /** What the kernel holds of podwall's tables, read now. */
   read(): Promise<readonly TableState[]>;
   /** Forgets the belief: the next apply reads the kernel first. */
@@ -213,6 +215,17 @@ export function createBackend(settings: BackendOptions): Backend {
           ),
         );
         return listings.flatMap(({ stdout }) => readDrops(stdout));
+      }),
+    denials: () =>
+      enqueue(async () => {
+        const state = await enforcing();
+        if (state === undefined || !options.observe) return 0;
+        const script = `list set inet ${state.table} ${observedTotal}\n`;
+        const { stdout } = await must(script, 'listing denials');
+        return [...stdout.matchAll(/counter packets (\d+)/g)].reduce(
+          (sum, [, packets]) => sum + Number(packets),
+          0,
+        );
       }),
     resetDrops: () =>
       enqueue(async () => {

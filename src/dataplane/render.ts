@@ -50,6 +50,9 @@ export function observedGroup(
   return `${audited ? 'a' : ''}${direction === 'Egress' ? 'oe' : 'oi'}${family}${ported ? '' : 'x'}`;
 }
 
+/** Denied packets by protocol, all of them: one small set tells whether there is anything to read. */
+export const observedTotal = 'oall';
+
 /** The single element of this set is the current epoch. */
 export const epochGroup = 'epoch';
 
@@ -203,6 +206,9 @@ export function frameOf(
         : []),
     ]),
     `  set ${epochGroup} { type mark; }`,
+    ...(options.observe
+      ? [`  set ${observedTotal} { type inet_proto; size 256; flags dynamic; }`]
+      : []),
     ...observed,
   ];
   const auditing = options.mode === 'audit';
@@ -213,13 +219,16 @@ export function frameOf(
       : '';
   const record = (direction: Direction, audited: boolean): string[] =>
     options.observe
-      ? families.flatMap((family) => [
-          ...['tcp', 'udp', 'sctp'].map(
-            (protocol) =>
-              `meta nfproto ipv${family} meta l4proto ${protocol} ${limit}update @${observedGroup(direction, family, true, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto . th dport counter }`,
-          ),
-          `meta nfproto ipv${family} meta l4proto != tcp meta l4proto != udp meta l4proto != sctp ${limit}update @${observedGroup(direction, family, false, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto counter }`,
-        ])
+      ? [
+          `update @${observedTotal} { meta l4proto counter }`,
+          ...families.flatMap((family) => [
+            ...['tcp', 'udp', 'sctp'].map(
+              (protocol) =>
+                `meta nfproto ipv${family} meta l4proto ${protocol} ${limit}update @${observedGroup(direction, family, true, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto . th dport counter }`,
+            ),
+            `meta nfproto ipv${family} meta l4proto != tcp meta l4proto != udp meta l4proto != sctp ${limit}update @${observedGroup(direction, family, false, audited)} { ${ip[family]} saddr . ${ip[family]} daddr . meta l4proto counter }`,
+          ]),
+        ]
       : [];
   const audit = (direction: Direction): string[] => [
     ...record(direction, true),

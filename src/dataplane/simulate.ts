@@ -248,6 +248,7 @@ export function createMemoryBackend(): MemoryBackend {
     },
     drops: async () => [...drops.values()],
     resetDrops: async () => drops.clear(),
+    denials: async () => [...drops.values()].reduce((sum, { packets }) => sum + packets, 0),
     read: async () => tables.map(copyTable),
     forget: () => {},
     cleanup: async () => {

@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest';
+import type { Container, Pod } from '../k8s/types.ts';
+import { agnhostPorts, planPod } from './container-plan.ts';
+
+const path = '/usr/bin:/bin';
+
+const pod = (...containers: Container[]): Pod => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { namespace: 'a', name: 'b' },
+  spec: { containers },
+});
+
+describe('what a container is on a machine without its image', () => {
+  it('a program of the machine is run, with its arguments and literal environment', () => {
+    const plan = planPod(
+      pod({
+        name: 'c',
+        image: 'busybox',
+        command: ['sh', '-c'],
+        args: ['exit 3'],
+        env: [{ name: 'A', value: 'b' }],
+        ports: [{ containerPort: 80 }],
+      }),
+      path,
+    );
+    expect(plan).toEqual({
+      commands: [{ container: 'c', argv: ['sh', '-c', 'exit 3'], env: { A: 'b' } }],
+      ports: [],
+    });
+  });
+
+  it('a program that is not there, or arguments of an image: its ports answer', () => {
+    const ports = [{ containerPort: 9000 }, { containerPort: 9000, protocol: 'UDP' as const }];
+    for (const container of [
+      { command: ['/app/server-of-an-image'] },
+      { args: ['--verbose'] },
+      { args: ['no-program-of-this-name'] },
+      {},
+    ]) {
+      const plan = planPod(pod({ name: 'c', image: 'shop/cart', ports, ...container }), path);
+      expect(plan.commands).toEqual([]);
+      expect(plan.ports).toEqual([
+        { protocol: 'TCP', port: 9000 },
+        { protocol: 'UDP', port: 9000 },
+      ]);
+    }
+  });
+
+  it('TCP 80 for a pod that says nothing, no listener beside a command', () => {
+    expect(planPod(pod({ name: 'c', image: 'nginx' }), path).ports).toEqual([
+      { protocol: 'TCP', port: 80 },
+    ]);
+    expect(planPod(pod({ name: 'c', image: 'x', args: ['sleep', '1'] }), path).ports).toEqual([]);
+  });
+
+  it('agnhost servers become listeners; SCTP has none', () => {
+    const plan = planPod(
+      pod(
+        {
+          name: 'tcp',
+          command: ['/agnhost', 'serve-hostname', '--tcp', '--http=false', '--port', '80'],
+        },
+        { name: 'udp', command: ['/agnhost', 'serve-hostname', '--udp', '--port=81'] },
+        {
+          name: 'sctp',
+          command: ['/agnhost', 'porter'],
+          env: [{ name: 'SERVE_SCTP_PORT_80', value: 'foo' }],
+        },
+      ),
+      path,
+    );
+    expect(plan.ports).toEqual([
+      { protocol: 'TCP', port: 80 },
+      { protocol: 'UDP', port: 81 },
+    ]);
+    expect(agnhostPorts(['netexec'], {})).toEqual([
+      { protocol: 'TCP', port: 8080 },
+      { protocol: 'UDP', port: 8081 },
+    ]);
+    expect(agnhostPorts(['pause'], {})).toEqual([]);
+  });
+
+  it('without a path nothing is run', () => {
+    expect(planPod(pod({ name: 'c', command: ['sh'] }), '').commands).toEqual([]);
+  });
+});

@@ -177,7 +177,7 @@ export function createKeys(snapshot: Snapshot, classes: Classes): { of(pod: PodI
   const usesAddresses = mentions.addressSets.length > 0;
   return {
     of(pod) {
-      let key = `${namespaceKey(pod.namespace)}\u0004${labelSignature(pod.labels, mentions.podLabels)}`;
+      let key = `${namespaceKey(pod.namespace)}\u0004${labelSignature(pod.labels, mentions.podLabels, mentions.podLabelsIn.get(pod.namespace))}`;
       if (mentions.portNames.size > 0 && pod.namedPorts.length > 0) {
         const ports = pod.namedPorts.filter(({ name }) => mentions.portNames.has(name));
         if (ports.length > 0)

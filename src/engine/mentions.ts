@@ -17,7 +17,10 @@ export type LabelMentions = Map<string, Set<string>>;
 export const PRESENCE = '\u0000';
 
 export interface Mentions {
+  /** By matchers for pods of any namespace that is selected. */
   readonly podLabels: LabelMentions;
+  /** By matchers for pods of one named namespace: they tell no others apart. */
+  readonly podLabelsIn: Map<string, LabelMentions>;
   readonly namespaceLabels: LabelMentions;
   /** Namespaces that a matcher names, as NetworkPolicies name their own. */
   readonly namespaces: Set<string>;
@@ -32,6 +35,7 @@ export interface Mentions {
 export function createMentions(): Mentions {
   return {
     podLabels: new Map(),
+    podLabelsIn: new Map(),
     namespaceLabels: new Map(),
     namespaces: new Set(),
     portNames: new Set(),
@@ -83,15 +87,20 @@ export function addressSetKey(set: AddressSet): string {
   return `${set.v4.join()}|${set.v6.join()}`;
 }
 
-function mentionMatcher(mentions: Mentions, matcher: PodMatcher): boolean {
-  let isNew = mentionSelector(mentions.podLabels, matcher.pods);
-  if ('name' in matcher.namespaces) {
-    if (!mentions.namespaces.has(matcher.namespaces.name)) {
-      mentions.namespaces.add(matcher.namespaces.name);
-      isNew = true;
-    }
-  } else if (mentionSelector(mentions.namespaceLabels, matcher.namespaces.selector)) isNew = true;
-  return isNew;
+function mentionMatcher(mentions: Mentions, { namespaces, pods }: PodMatcher): boolean {
+  if (!('name' in namespaces)) {
+    const isNew = mentionSelector(mentions.podLabels, pods);
+    return mentionSelector(mentions.namespaceLabels, namespaces.selector) || isNew;
+  }
+  const { name } = namespaces;
+  const isNew = !mentions.namespaces.has(name);
+  mentions.namespaces.add(name);
+  let own = mentions.podLabelsIn.get(name);
+  if (own === undefined) {
+    own = new Map();
+    mentions.podLabelsIn.set(name, own);
+  }
+  return mentionSelector(own, pods) || isNew;
 }
 
 function mentionSelector(mentions: LabelMentions, selector: Selector): boolean {
@@ -113,15 +122,22 @@ function mentionSelector(mentions: LabelMentions, selector: Selector): boolean {
 }
 
 /** Equal for two sets of labels that no mentioned requirement tells apart. */
-export function labelSignature(labels: Labels, mentions: LabelMentions): string {
+export function labelSignature(
+  labels: Labels,
+  mentions: LabelMentions,
+  more?: LabelMentions,
+): string {
   const parts: string[] = [];
   for (const key in labels) {
     const values = mentions.get(key);
-    if (values === undefined) continue;
+    const others = more?.get(key);
+    if (values === undefined && others === undefined) continue;
     const value = labels[key] as string;
+    const has = (asked: string): boolean =>
+      values?.has(asked) === true || others?.has(asked) === true;
     // Control characters separate: no key or value that validates holds one.
-    if (values.has(value)) parts.push(`${key}\u0001${value}`);
-    else if (values.has(PRESENCE)) parts.push(`${key}\u0002`);
+    if (has(value)) parts.push(`${key}\u0001${value}`);
+    else if (has(PRESENCE)) parts.push(`${key}\u0002`);
   }
   return parts.length < 2 ? (parts[0] ?? '') : parts.sort().join('\u0003');
 }

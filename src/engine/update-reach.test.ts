@@ -102,4 +102,31 @@ describe('updateReach', () => {
     expect(allowed(reach, 'b/client', 'a/one')).toBe('TCP 8001');
     expect(allowed(reach, 'b/client', 'a/two')).toBe('TCP 8002');
   });
+
+  it('tells pods of a namespace apart by a label only when a policy can see it there', () => {
+    const snapshot = snapshotOf(
+      namespace('a'),
+      namespace('b'),
+      ...['a/x', 'b/x'].map((id) => pod(id, { app: 'x' })),
+      ...['a/y', 'b/y'].map((id) => pod(id, {})),
+      policy('a/every', {}, []),
+      policy('b/every', {}, []),
+    );
+    const closing = snapshotOf(
+      namespace('a'),
+      namespace('b'),
+      policy('a/x', { matchLabels: { app: 'x' } }, [{}]),
+      policy('b/x', { matchLabels: { app: 'x' } }, [{}]),
+    ).policies;
+    let reach = computeReach(snapshot);
+    const classes = reach.statistics.classes;
+    for (const [place, one] of closing.entries()) {
+      reach = updateReach(reach, { kind: 'policy', key: one.ref.key, policy: one });
+      expect(reach.statistics.classes).toBe(classes + place + 1);
+    }
+    for (const place of ['a', 'b']) {
+      expect(allowed(reach, 'b/y', `${place}/x`)).toBe('all');
+      expect(allowed(reach, `a/x`, `${place}/y`)).toBe('none');
+    }
+  });
 });

@@ -6,7 +6,9 @@ import type { NamespaceInfo, PodInfo, Snapshot } from './snapshot.ts';
 import type { CompiledPeer, CompiledPolicy } from '../policy/compiled.ts';
 import { createKeys, displacePod, placePod, relist } from './classes.ts';
 import type { PeerClass } from './classes.ts';
+import type { Labels } from '../k8s/types.ts';
 import { addressSetKey, mention, PRESENCE } from './mentions.ts';
+import type { LabelMentions } from './mentions.ts';
 import { createPeerUsers } from './peer-users.ts';
 import type { PeerUsers } from './peer-users.ts';
 import { computeReach, createReach } from './reach.ts';
@@ -154,10 +156,11 @@ function splitClasses(reach: Reach, policy: CompiledPolicy): void {
   const { classes } = parts;
   const { mentions } = classes;
   const before = {
-    podKeys: new Map([...mentions.podLabels].map(([key, values]) => [key, values.size])),
-    namespaceKeys: new Map(
-      [...mentions.namespaceLabels].map(([key, values]) => [key, values.size]),
+    podKeys: sizesOf(mentions.podLabels),
+    podKeysIn: new Map(
+      [...namespacesIn(policy)].map((name) => [name, sizesOf(mentions.podLabelsIn.get(name))]),
     ),
+    namespaceKeys: sizesOf(mentions.namespaceLabels),
     namespaces: mentions.namespaces.size,
     portNames: mentions.portNames.size,
   };
@@ -176,6 +179,14 @@ function splitClasses(reach: Reach, policy: CompiledPolicy): void {
       else for (const positions of byValue?.values() ?? []) affect(positions);
     }
   }
+  for (const [name, known] of before.podKeysIn)
+    for (const [key, values] of mentions.podLabelsIn.get(name) ?? []) {
+      const made = [...values].slice(known.get(key) ?? 0);
+      if (made.length === 0) continue;
+      for (const position of index.byNamespace.get(name) ?? [])
+        if (isToldApart((snapshot.pods[position] as PodInfo).labels, key, made))
+          affected.add(position);
+    }
   for (const [key, values] of mentions.namespaceLabels)
     if (before.namespaceKeys.get(key) !== values.size)
       for (const { name, labels } of snapshot.namespaces.values())
@@ -248,11 +259,22 @@ function splitClasses(reach: Reach, policy: CompiledPolicy): void {
   for (const name of renamed) relist(classes, name, index.byNamespace.get(name) ?? []);
 }
 
-function isToldApart(
-  labels: NamespaceInfo['labels'],
-  key: string,
-  values: readonly string[],
-): boolean {
+function sizesOf(mentions: LabelMentions | undefined): Map<string, number> {
+  return new Map([...(mentions ?? [])].map(([key, values]) => [key, values.size]));
+}
+
+/** The namespaces that matchers of a policy name. */
+function namespacesIn(policy: CompiledPolicy): Set<string> {
+  const matchers = [
+    policy.subject,
+    ...allPeers(policy).flatMap((peer) => (peer.kind === 'pods' ? [peer.matcher] : [])),
+  ];
+  return new Set(
+    matchers.flatMap(({ namespaces }) => ('name' in namespaces ? [namespaces.name] : [])),
+  );
+}
+
+function isToldApart(labels: Labels, key: string, values: readonly string[]): boolean {
   const value = Object.hasOwn(labels, key) ? labels[key] : undefined;
   return value !== undefined && (values.includes(value) || values.includes(PRESENCE));
 }

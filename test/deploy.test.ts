@@ -71,8 +71,10 @@ interface Container {
 interface PodSpec {
   readonly containers: Container[];
 }
-const podSpec = (object: KubeObject | undefined): PodSpec =>
-  (object?.spec as { template: { spec: PodSpec } }).template.spec;
+const podSpec = (object: KubeObject | undefined): PodSpec => {
+  if (object === undefined) throw new Error('no DaemonSet');
+  return (object.spec as { template: { spec: PodSpec } }).template.spec;
+};
 const find = (objects: KubeObject[], kind: string): KubeObject | undefined =>
   objects.find((object) => object.kind === kind);
 

@@ -205,6 +205,7 @@ function collect(
           'metadata',
         ),
       );
+    if (policyKind === undefined) diagnostics.push(...wrongTypes(input, namespace, plainName));
     const entry: Entry = {
       input,
       object: settled,
@@ -222,6 +223,43 @@ function collect(
     found.set(key, entry);
   }
   return [...found.values()];
+}
+
+/** Where objects that are no policies hold the texts that selectors and names are compared with. */
+const textPaths: readonly (readonly string[])[] = [
+  ['metadata', 'name'],
+  ['metadata', 'namespace'],
+];
+const textMapPaths: readonly (readonly string[])[] = [
+  ['metadata', 'labels'],
+  ['spec', 'template', 'metadata', 'labels'],
+  ['spec', 'jobTemplate', 'spec', 'template', 'metadata', 'labels'],
+];
+
+/**
+ * Names and labels that are no strings (`name: y`, `version: 1.10`): the server refuses the object, so
+ * an answer without them would be about another cluster. Policies are checked against their schema.
+ */
+function wrongTypes(input: BuildInput, namespace: string, name: string | undefined): Diagnostic[] {
+  const { object } = input;
+  const found: Diagnostic[] = [];
+  const check = (path: string, value: unknown): void => {
+    if (value === undefined || value === null || typeof value === 'string') return;
+    const shown = typeof value === 'object' ? 'a mapping or list' : JSON.stringify(value);
+    const message = `${path}: must be a string, not ${shown}`;
+    found.push({
+      ...diagnosticAt(input, 'wrong-type', 'error', message, path),
+      object: `${object.kind} ${namespace === '' ? '' : `${namespace}/`}${name ?? '(no name)'}`,
+      hint: 'Put it in quotes; the server cannot decode the object and answers BadRequest.',
+    });
+  };
+  for (const path of textPaths) check(path.join('.'), at(object, ...path));
+  for (const path of textMapPaths) {
+    const map = at(object, ...path);
+    if (typeof map !== 'object' || map === null || Array.isArray(map)) continue;
+    for (const [key, value] of Object.entries(map)) check(`${path.join('.')}[${key}]`, value);
+  }
+  return found;
 }
 
 function duplicate(earlier: Entry, later: Entry): Diagnostic {

@@ -53,7 +53,7 @@ export async function buildKustomization(
     }
     if (result.code === 0)
       return { ok: true, text: result.stdout, command: [command, ...args].join(' ') };
-    const reason = result.stderr.trim() || `exit code ${result.code ?? result.signal}`;
+    const reason = plain(result.stderr) || `exit code ${result.code ?? result.signal}`;
     return {
       ok: false,
       code: 'kustomize-failed',
@@ -66,6 +66,17 @@ export async function buildKustomization(
     message: `cannot build ${directory}: neither kubectl nor kustomize is on PATH`,
     hint: 'install one of them, or give the built manifests: kustomize build DIR | podwall … -f -',
   };
+}
+
+/** kubectl wraps its message in a log line: `E1122 … "command failed" err="…"`. */
+function plain(stderr: string): string {
+  const text = stderr.trim();
+  const [, quoted] = /^E\d{4} .*"command failed" err=("(?:[^"\\]|\\.)*")$/s.exec(text) ?? [];
+  try {
+    return quoted === undefined ? text : String(JSON.parse(quoted));
+  } catch {
+    return text;
+  }
 }
 
 /** Builds and parses a kustomization. Positions are those in the built text. */

@@ -181,6 +181,19 @@ describe('kustomizations', () => {
     return { PATH: bin };
   }
 
+  it("say kubectl's message without the log line around it", async () => {
+    const log = `E1122 23:41:01.491904   13331 run.go:72] "command failed" err="no \\"x\\" in 'd'"`;
+    await write({ message: `${log}\n` });
+    const env = await tool(
+      'kubectl',
+      'while read -r line; do echo "$line" >&2; done <message; exit 1',
+    );
+    expect(await buildKustomization('d', { cwd, env })).toMatchObject({
+      ok: false,
+      message: `kubectl kustomize d failed: no "x" in 'd'`,
+    });
+  });
+
   it('are built by kubectl, else by kustomize', async () => {
     const env = await tool('kustomize', `echo "$@"`);
     expect(await buildKustomization('-dir', { env })).toEqual({

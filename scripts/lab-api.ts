@@ -77,8 +77,10 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   root on the machine.
 - A command that ends is started again after 1 to 60 s as \`restartPolicy\` says; \`restartCount\` stays 0.
   Init containers are taken as done. Only literal values of \`env\` are set.
-- exec runs any program of the machine in the pod's network. \`agnhost connect\` is built in (TCP, UDP).
-- logs hold the last 2,000 to 4,000 lines of a command; listeners log nothing.
+- exec runs any program of the machine in the pod's network; attach reaches a container's command,
+  which is \`sh\` for a container with \`stdin\` and no command. \`agnhost connect\` is built in (TCP, UDP).
+- logs hold the last 2,000 to 4,000 lines of a command; listeners log who came, one line a connection
+  or datagram.
 - A pod becomes Ready when the program of every node has it and its listeners answer; until then its
   address is denied.
 - Services: ClusterIP of both families and NodePort, by address translation on the nodes, so that
@@ -87,7 +89,7 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.
-- Missing: cluster DNS, SCTP, attach to a running command (\`kubectl run -it\`), \`kubernetes.default\` has
+- Missing: cluster DNS, SCTP, \`kubernetes.default\` has
   no endpoint, state is not kept between labs, programs of hostNetwork pods that leave their process
   group can outlive the pod (not the lab).
 

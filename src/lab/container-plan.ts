@@ -13,6 +13,9 @@ export interface Command {
   readonly container: string;
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Somebody will attach: its standard input stays open. */
+  readonly stdin?: true;
+  readonly tty?: true;
 }
 
 export interface PodPlan {
@@ -53,7 +56,10 @@ export function planPod(pod: Pod, path: string): PodPlan {
   const answered: LabPort[] = [];
   const left: Container[] = [];
   for (const container of pod.spec?.containers ?? []) {
-    const argv = argvOf(container, path);
+    const { stdin = false, tty = false } = container as { stdin?: boolean; tty?: boolean };
+    const given = argvOf(container, path);
+    // What images for people do when nothing is asked of them.
+    const argv = stdin && given.length === 0 && path !== '' ? ['sh'] : given;
     if (isAgnhost(argv[0])) {
       answered.push(...agnhostPorts(argv.slice(1), environmentOf(container)));
     } else if (argv[0] !== undefined && findProgram(argv[0], path) !== undefined) {
@@ -61,6 +67,8 @@ export function planPod(pod: Pod, path: string): PodPlan {
         container: container.name,
         argv,
         env: environmentOf(container),
+        ...(stdin ? { stdin } : {}),
+        ...(tty ? { tty } : {}),
       });
     } else {
       left.push(container);

@@ -44,6 +44,12 @@ export interface SyncOrder {
   readonly gone: readonly ObjectRef[];
 }
 
+/** `visits`: who came to the listeners of a pod; answered with `Visit[]`. */
+export interface VisitsOrder {
+  readonly endpoint: string;
+  readonly after: number;
+}
+
 interface Parts {
   readonly mirror: Mirror;
   readonly enforcer: Enforcer;
@@ -71,7 +77,7 @@ export function wirings(pods: readonly StoredPod[]): PodWiring[] {
     });
 }
 
-/** The calls `podWire`, `podOpen`, `podStop` and `sync`. */
+/** The calls `podWire`, `podOpen`, `podStop`, `visits` and `sync`. */
 export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const { mirror, enforcer, listeners } = parts;
 
@@ -145,6 +151,10 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
     podWire: (params) => add({ kind: 'wire', ...(params as PodOrder) }),
     podOpen: (params) => add({ kind: 'open', ...(params as PodName) }),
     podStop: (params) => add({ kind: 'stop', ...(params as PodName) }),
+    async visits(params) {
+      const { endpoint, after } = params as VisitsOrder;
+      return listeners.visits(endpoint, after);
+    },
     sync(params) {
       const { put, gone } = params as SyncOrder;
       // Known at once, in force after the round: whoever waits for agents compares with the newest.

@@ -20,9 +20,23 @@ export interface ListenRequest {
   readonly ownNetwork: boolean;
 }
 
+/** A connection or datagram that reached a listener. */
+export interface Visit {
+  readonly number: number;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly protocol: string;
+  readonly port: number;
+  readonly from: string;
+}
+
+const visitsKept = 500;
+
 export interface Listeners {
   /** Resolves when every port answers; the result names those that cannot, one sentence each. */
   open(request: ListenRequest): Promise<string[]>;
+  /** Who came to an endpoint after entry number `after`; the last few hundred are kept. */
+  visits(endpoint: string, after: number): readonly Visit[];
   /** All ports of an endpoint, or one. False when there was nothing to close. */
   close(endpoint: string, port?: LabPort): boolean;
   closeAll(): void;
@@ -36,6 +50,17 @@ const bindTimeoutMs = 60_000;
 export function createListeners(): Listeners {
   const open = new Map<string, Map<string, Opened>>();
   const sockets = new Set<Socket>();
+  const visits = new Map<string, Visit[]>();
+  let visitNumber = 0;
+
+  const note = (endpoint: string, { protocol, port }: LabPort, from: string): void => {
+    const mine = visits.get(endpoint) ?? [];
+    visits.set(endpoint, mine);
+    // As IPv4 where it is: the sockets serve both families.
+    const plain = from.startsWith('::ffff:') ? from.slice(7) : from;
+    mine.push({ number: ++visitNumber, at: Date.now(), protocol, port, from: plain });
+    if (mine.length > visitsKept * 2) mine.splice(0, visitsKept);
+  };
 
   const serve = (endpoint: string, port: LabPort, handle: Opened): void => {
     const mine = open.get(endpoint) ?? new Map<string, Opened>();
@@ -46,12 +71,16 @@ export function createListeners(): Listeners {
     if (port.protocol === 'UDP') {
       const socket = handle as UdpSocket;
       const answer = `${endpoint}\n`;
-      socket.on('message', (_data, from) => socket.send(answer, from.port, from.address));
+      socket.on('message', (_data, from) => {
+        note(endpoint, port, from.address);
+        socket.send(answer, from.port, from.address);
+      });
       return;
     }
     const answers = httpAnswers(endpoint);
     (handle as Server).on('connection', (socket: Socket) => {
       sockets.add(socket);
+      note(endpoint, port, socket.remoteAddress ?? 'unknown');
       socket.on('close', () => sockets.delete(socket));
       answerHttp(socket, answers);
     });
@@ -62,7 +91,10 @@ export function createListeners(): Listeners {
       if (request.ports.length === 0) return Promise.resolve([]);
       return bindPorts(request, (port, handle) => serve(request.endpoint, port, handle));
     },
+    visits: (endpoint, after) =>
+      (visits.get(endpoint) ?? []).filter(({ number }) => number > after),
     close(endpoint, port) {
+      if (port === undefined) visits.delete(endpoint);
       const mine = open.get(endpoint);
       if (mine === undefined) return false;
       const keys = port === undefined ? [...mine.keys()] : [portKey(port)];

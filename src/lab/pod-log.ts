@@ -3,11 +3,12 @@
  * know where the lines come from.
  */
 import { PassThrough, type Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import type { LogOptions } from './api/runtime.ts';
 
 export interface PodLog {
-  /** One line without its end. */
-  add(line: string): void;
+  /** One line without its end, of now unless `at` says when. */
+  add(line: string, at?: number): void;
   /** What a program wrote; lines are put together again. */
   take(stream: Readable): void;
   read(options: LogOptions): Readable;
@@ -23,8 +24,8 @@ export function createPodLog(): PodLog {
   const followers = new Set<(line: { at: number; text: string }) => void>();
   const ends = new Set<() => void>();
   let over = false;
-  const add = (text: string): void => {
-    const line = { at: Date.now(), text };
+  const add = (text: string, at: number = Date.now()): void => {
+    const line = { at, text };
     lines.push(line);
     if (lines.length > linesKept * 2) lines = lines.slice(-linesKept);
     for (const follow of followers) follow(line);
@@ -33,9 +34,10 @@ export function createPodLog(): PodLog {
     add,
     take(stream) {
       let rest = '';
-      stream.setEncoding('utf8');
-      stream.on('data', (chunk: string) => {
-        const parts = (rest + chunk).split('\n');
+      // The stream may be read by others, too, who want bytes.
+      const decoder = new StringDecoder('utf8');
+      stream.on('data', (chunk: Buffer) => {
+        const parts = (rest + decoder.write(chunk)).split('\n');
         rest = parts.pop() ?? '';
         for (const part of parts) add(part);
       });

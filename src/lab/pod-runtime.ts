@@ -5,13 +5,15 @@
  */
 import { spawn } from 'node:child_process';
 import { Socket } from 'node:net';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '../k8s/types.ts';
-import type { ContainerExit, PodRuntime } from './api/runtime.ts';
+import type { ContainerExit, ExecSession, PodRuntime } from './api/runtime.ts';
 import type { ApiObject } from './api/object.ts';
 import { planPod, isAgnhost, type Command } from './container-plan.ts';
 import { LabError } from './errors.ts';
-import type { PodAnswer, PodName, PodOrder } from './hosted.ts';
+import type { PodAnswer, PodName, PodOrder, VisitsOrder } from './hosted.ts';
+import type { Visit } from './listeners.ts';
 import { createPodLog, type PodLog } from './pod-log.ts';
 import { startInPod, type PodProcess } from './pod-process.ts';
 import { scriptArgs, scriptEnv, searchPath } from './scripts.ts';
@@ -24,13 +26,18 @@ interface RunningPod {
   readonly answer: PodAnswer;
   readonly logs: Map<string, PodLog>;
   readonly processes: Set<PodProcess>;
+  /** Main processes by container. */
+  readonly mains: Map<string, PodProcess>;
   stopping: boolean;
+  /** Number of the last visit that is in the logs. */
+  lastVisit: number;
 }
 
 const longestPauseMs = 60_000;
 /** A program that ends sooner has not found what it needs. */
 const soonMs = 2_000;
 const dialTimeoutMs = 15_000;
+const followEveryMs = 300;
 
 /** `root`: mount namespace of containers; without it their commands are not run. */
 export function createPodRuntime({
@@ -60,6 +67,22 @@ export function createPodRuntime({
     ...more,
   });
 
+  /** Brings the logs of a pod up to date with who came to its listeners. */
+  async function takeVisits(pod: RunningPod): Promise<void> {
+    const { namespace = '', name = '' } = pod.object.metadata;
+    const order: VisitsOrder = { endpoint: `${namespace}/${name}`, after: pod.lastVisit };
+    const visits = (await call('visits', order)) as readonly Visit[];
+    const containers = pod.object.spec?.containers ?? [];
+    for (const { number, at, protocol, port, from } of visits) {
+      if (number <= pod.lastVisit) continue;
+      pod.lastVisit = number;
+      const owner =
+        containers.find(({ ports }) => ports?.some((one) => one.containerPort === port)) ??
+        containers[0];
+      pod.logs.get(owner?.name ?? '')?.add(`${protocol} ${port} from ${from}`, at);
+    }
+  }
+
   async function runCommand(uid: string, pod: RunningPod, command: Command): Promise<void> {
     const log = pod.logs.get(command.container);
     const { restartPolicy: policy = 'Always' } = (pod.object.spec ?? {}) as {
@@ -68,9 +91,11 @@ export function createPodRuntime({
     const place = { netns: pod.answer.netns, root, env: environment(pod.object, command.env) };
     for (let pauseMs = 1_000; !pod.stopping; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       const started = Date.now();
-      const child = startInPod(place, command.argv);
+      const child = startInPod(place, command.argv, { tty: command.tty === true });
       pod.processes.add(child);
-      child.stdin.end();
+      pod.mains.set(command.container, child);
+      child.stdin.on('error', () => {});
+      if (command.stdin !== true) child.stdin.end();
       log?.take(child.stdout);
       log?.take(child.stderr);
       const exitCode = await child.exit.catch((error: Error) => {
@@ -78,6 +103,7 @@ export function createPodRuntime({
         return 127;
       });
       pod.processes.delete(child);
+      pod.mains.delete(command.container);
       if (pod.stopping) return;
       if (policy === 'Never' || (policy === 'OnFailure' && exitCode === 0)) {
         log?.end();
@@ -111,7 +137,9 @@ export function createPodRuntime({
         answer,
         logs,
         processes: new Set(),
+        mains: new Map(),
         stopping: false,
+        lastVisit: 0,
       };
       pods.set(uid, running);
       for (const notice of notices) for (const log of logs.values()) log.add(`[podwall] ${notice}`);
@@ -150,16 +178,68 @@ export function createPodRuntime({
       return child;
     },
 
+    async attach(ref, { tty, stdin }) {
+      const pod = podOf(ref.uid);
+      const main = pod.mains.get(ref.container);
+      if (main !== undefined) return share(main, stdin);
+      if (pod.object.spec?.containers?.some(({ name }) => name === ref.container) === true) {
+        throw new LabError(`container ${ref.container} runs no command to attach to`);
+      }
+      // Ephemeral: a shell in the pod's network, for as long as somebody looks.
+      const place = { netns: pod.answer.netns, root, env: environment(pod.object, {}) };
+      const child = startInPod(place, ['sh'], { tty });
+      pod.processes.add(child);
+      const forget = (): void => {
+        pod.processes.delete(child);
+      };
+      child.exit.then(forget, forget);
+      return child;
+    },
+
     async logs(ref, options) {
-      const log = podOf(ref.uid).logs.get(ref.container);
+      const pod = podOf(ref.uid);
+      const log = pod.logs.get(ref.container);
       if (log === undefined) throw new LabError(`no container ${ref.container}`);
-      return log.read(options);
+      await takeVisits(pod);
+      const out = log.read(options);
+      if (options.follow) {
+        const timer = setInterval(() => void takeVisits(pod).catch(() => {}), followEveryMs);
+        out.on('close', () => clearInterval(timer));
+      }
+      return out;
     },
 
     dial: (ref, port) => dialInside(podOf(ref.uid).answer.netns, port),
 
     onExit(listener) {
       listeners.push(listener);
+    },
+  };
+}
+
+/** A process that goes on when the one who looks at it leaves. */
+function share(main: PodProcess, wantsInput: boolean): ExecSession {
+  const stdin = new PassThrough();
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  if (wantsInput) stdin.pipe(main.stdin, { end: false });
+  main.stdout.pipe(stdout);
+  main.stderr.pipe(stderr);
+  return {
+    stdin,
+    stdout,
+    stderr,
+    exit: main.exit,
+    resize: (columns, rows) => main.resize?.(columns, rows),
+    kill() {
+      stdin.unpipe(main.stdin);
+      main.stdout.unpipe(stdout);
+      main.stderr.unpipe(stderr);
+      // A pipe that stood still would stop the process.
+      main.stdout.resume();
+      main.stderr.resume();
+      stdout.end();
+      stderr.end();
     },
   };
 }

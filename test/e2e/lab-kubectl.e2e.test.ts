@@ -138,6 +138,12 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     return { code, out, text: out + err };
   }
 
+  async function running(): Promise<LabStatus> {
+    const lab = await connectLab();
+    if (lab === undefined) throw new Error('no lab is running');
+    return lab.status();
+  }
+
   function spawnKubectl(...args: string[]): ChildProcess {
     const env = {
       ...process.env,
@@ -178,8 +184,7 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     const up = await podwall('lab', 'up');
     expect(up, up.text).toMatchObject({ code: 0 });
     expect(up.out).toBe(`export KUBECONFIG=${join(runtime, 'podwall', 'kubeconfig')}\n`);
-    const lab = await connectLab();
-    status = (await lab?.status()) as LabStatus;
+    status = await running();
     namespace = readlinkSync(`/proc/${status.pid}/ns/mnt`);
   });
 
@@ -330,6 +335,8 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     );
     expect(made.code).toBe(0);
     await kubectl('wait --for=condition=Ready pod/ticker --timeout=30s');
+    const answered = await kubectl('logs -n dev devserver-1 --tail=1');
+    expect(answered.text).toMatch(/TCP 80 from 10\.244\.\d+\.\d+\n$/);
     await expect.poll(() => kubectl('logs ticker').then(({ text }) => text)).toBe('tick\n');
     const sleeping = (): boolean =>
       spawnSync('pgrep', ['-fx', 'sleep 98765'], { encoding: 'utf8' }).stdout !== '';
@@ -376,7 +383,7 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
 
   it.each(['the daemon', 'the API'])('SIGKILL of %s ends the whole lab', async (victim) => {
     expect((await podwall('lab', 'up', '--empty', '--nodes', '1')).code).toBe(0);
-    const { pid: first = 0, stateDir = '' } = (await (await connectLab())?.status()) as LabStatus;
+    const { pid: first = 0, stateDir = '' } = await running();
     const mount = readlinkSync(`/proc/${first}/ns/mnt`);
     const script = victim === 'the API' ? 'api-main' : 'daemon';
     const pid = processesIn(mount).find((one) =>
@@ -393,7 +400,7 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
   it('with agents: each node follows the API by itself, also after its agent was killed', async () => {
     const up = await podwall('lab', 'up', '--agents');
     expect(up, up.text).toMatchObject({ code: 0 });
-    const { pid: first = 0 } = (await (await connectLab())?.status()) as LabStatus;
+    const { pid: first = 0 } = await running();
     const mount = readlinkSync(`/proc/${first}/ns/mnt`);
     const agents = (): string[] =>
       processesIn(mount).filter((one) =>

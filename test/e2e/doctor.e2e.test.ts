@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { clientLabels, examine, listenerLabels } from '../../src/agent/doctor.ts';
 import type { DoctorOptions, DoctorReport, DoctorSite } from '../../src/agent/doctor.ts';
+import { connectTo } from '../../src/client/transport.ts';
 import type { KubeObject } from '../../src/k8s/types.ts';
 import { run } from '../../src/system/exec.ts';
 import { startFakeApi, type FakeApi } from '../client/fake-api.ts';
@@ -170,6 +171,84 @@ describe.skipIf(impossible !== undefined)('podwall doctor', () => {
     expect(stderr).toContain('cleaning up');
     expect(stdout).toMatch(/^ENFORCED \(deny held 3\/3, allow held 3\/3, converged in \d+ ms\)\n$/);
     expect(code).toBe(0);
+  });
+});
+
+describe.skipIf(impossible !== undefined)("podwall doctor through a lab's Kubernetes API", () => {
+  const directory = mkdtempSync(join(tmpdir(), 'podwall-doctor-api-'));
+  const kubeconfig = join(directory, 'podwall', 'kubeconfig');
+  const env = { ...process.env, XDG_RUNTIME_DIR: directory };
+  const podwall = (...args: string[]): ReturnType<typeof run> =>
+    run(process.execPath, [...cli, ...args], { env, timeoutMs: 120_000 });
+  // Programs of this machine instead of an image's.
+  const commands = [
+    '--server-command',
+    `exec ${process.execPath} -e 'require("net").createServer((s) => s.end()).listen(+process.env.PORT)'`,
+    '--client-command',
+    `${process.execPath} -e 'const s = require("net").connect(+process.env.PORT, process.env.HOST, () => process.exit(0)); s.on("error", () => process.exit(1)); setTimeout(() => process.exit(1), 1000)'`,
+  ];
+  const namespaces = async (): Promise<string[]> => {
+    const connection = connectTo({ kubeconfig });
+    try {
+      const list = await connection.request<{
+        items: { metadata: { name: string }; status?: { phase?: string } }[];
+      }>('/api/v1/namespaces');
+      return list.items.map(({ metadata }) => metadata.name);
+    } finally {
+      connection.close();
+    }
+  };
+  const gone = async (): Promise<void> => {
+    const limit = Date.now() + 10_000;
+    for (;;) {
+      const left = (await namespaces()).filter((name) => name.startsWith('podwall-doctor'));
+      if (left.length === 0) return;
+      if (Date.now() > limit) throw new Error(`left behind: ${left.join(', ')}`);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  };
+
+  beforeAll(async () => {
+    const up = await podwall('lab', 'up', '--empty', '--agents', '--nodes', '1');
+    if (up.code !== 0) throw new Error(up.stderr);
+  });
+  afterAll(async () => {
+    await podwall('lab', 'down');
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('agents on every node: ENFORCED, and the namespace is gone', async () => {
+    const result = await podwall('doctor', '--kubeconfig', kubeconfig, ...commands);
+    console.log(`through the API: ${result.stdout.trim()}`);
+    expect(result.stdout).toMatch(/^ENFORCED \(deny held 3\/3, allow held 3\/3/);
+    expect(result.code).toBe(0);
+    await gone();
+  });
+
+  it('Ctrl-C in the middle leaves nothing', async () => {
+    const child = spawn(
+      process.execPath,
+      [
+        ...cli,
+        'doctor',
+        '--kubeconfig',
+        kubeconfig,
+        ...commands.slice(0, 2),
+        '--client-command',
+        'false',
+      ],
+      { env, stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    await new Promise<void>((resolve) => {
+      child.stderr.on('data', (chunk: Buffer) => {
+        if (chunk.toString('utf8').includes('control:')) resolve();
+      });
+    });
+    expect((await namespaces()).some((name) => name.startsWith('podwall-doctor'))).toBe(true);
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGINT');
+    expect(await ended).toBe(130);
+    await gone();
   });
 });
 

@@ -12,6 +12,10 @@ import { agent } from '../src/cli/commands/agent.ts';
 import { policyResources } from '../src/client/resource.ts';
 import type { KubeObject } from '../src/k8s/types.ts';
 import { parseManifests } from '../src/manifest/parse.ts';
+import { run } from '../src/system/exec.ts';
+
+const kubectl = await run('kubectl', ['version', '--client']).catch(() => undefined);
+if (kubectl === undefined) console.warn('kubectl kustomize is not tested: no kubectl here');
 
 const folder = join(import.meta.dirname, '..', 'deploy');
 const read = (name: string): string => readFileSync(join(folder, name), 'utf8');
@@ -101,6 +105,31 @@ describe('deploy/', () => {
       if (object.metadata.namespace !== undefined)
         expect(object.metadata.namespace).toBe(namespace);
   });
+
+  it.skipIf(kubectl === undefined)(
+    'kubectl kustomize builds it, with the version as tag',
+    async () => {
+      const { code, stdout, stderr } = await run('kubectl', [
+        'kustomize',
+        join(folder, 'kustomize'),
+      ]);
+      expect([code, stderr]).toEqual([0, '']);
+      const built = objectsOf('built.yaml', stdout);
+      expect(built.map(({ kind }) => kind).toSorted()).toEqual(
+        [
+          'Namespace',
+          'ServiceAccount',
+          'ClusterRole',
+          'ClusterRoleBinding',
+          'ConfigMap',
+          'DaemonSet',
+        ].toSorted(),
+      );
+      const expected = structuredClone(daemonSet);
+      const text = JSON.stringify(expected).replace('"image":"podwall"', '"image":"podwall:0.1.0"');
+      expect(find(built, 'DaemonSet')).toEqual(JSON.parse(text));
+    },
+  );
 
   it('rights: exactly what the agent reads, and Events', () => {
     const { rules } = find(objectsOf('kustomize/rbac.yaml'), 'ClusterRole') as unknown as {

@@ -126,6 +126,8 @@ interface UpdateResult {
 
 function measureSize(name: string): SizeResult {
   const objects = generateCluster(sizes[name] ?? { pods: 100, namespaces: 10, policies: 10 });
+  for (const [i, { metadata }] of objects.entries())
+    if (i % 3 === 0) metadata.labels = { ...metadata.labels, [unread]: 'yes' };
   let snapshot: Snapshot | undefined;
   const build = time(() => {
     snapshot = snapshotOf(objects);
@@ -170,6 +172,24 @@ function measureSize(name: string): SizeResult {
   };
 }
 
+/** A label that a third of the objects have and no policy reads. */
+const unread = 'example.com/unread';
+
+/** The first policy that reads {@link unread}, in some namespace. */
+function firstReader(namespace: string): ReachChange {
+  const [policy] = snapshotOf([
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+    {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { namespace, name: 'reader' },
+      spec: { podSelector: { matchLabels: { [unread]: 'yes' } }, policyTypes: ['Ingress'] },
+    } as KubeObject,
+  ]).policies;
+  if (policy === undefined) throw new Error('the policy is not valid');
+  return { kind: 'policy', key: policy.ref.key, policy };
+}
+
 function measureUpdates(made: Reach): UpdateResult[] {
   let reach = made;
   prepareUpdates(reach);
@@ -184,6 +204,7 @@ function measureUpdates(made: Reach): UpdateResult[] {
       const { rules } = policies[below(policies.length)] as (typeof policies)[number];
       return { kind: 'policy', key: policy.ref.key, policy: { ...policy, rules } };
     },
+    'a policy more, on a label that none there read before': () => firstReader(namespaceAt()),
     'labels of a pod (those of another)': () => ({
       kind: 'pod-labels',
       id: podAt().id,

@@ -71,7 +71,7 @@ export interface Leg {
   /** Large sets: a column that is not listed is treated by which of these hold it. */
   readonly broad: readonly SetId[];
   /** Adds columns that are treated like others; see {@link ColumnSets.addLike}. */
-  addLike(copies: ReadonlyMap<number, readonly number[]>): void;
+  addLike(copies: ReadonlyMap<number, readonly number[]>, isCopied: Uint8Array): void;
 }
 
 /** The effect of {@link Program} where `matching` are the rules that match, in order. */
@@ -273,12 +273,14 @@ export function createLeg(
         table,
         exemption,
       ),
-    addLike(copies) {
+    addLike(copies, isCopied) {
       const added: { column: number; cell: number }[] = [];
-      listed.forEach((original, i) => {
-        for (const column of copies.get(original) ?? [])
-          added.push({ column, cell: listedCells[i] as number });
-      });
+      for (let i = 0; i < listed.length; i++) {
+        const original = listed[i] as number;
+        if (isCopied[original] === 1)
+          for (const column of copies.get(original) ?? [])
+            added.push({ column, cell: listedCells[i] as number });
+      }
       if (added.length === 0) return;
       added.sort((a, b) => a.column - b.column);
       const cellIdsOfAll = new Int32Array(listed.length + added.length);

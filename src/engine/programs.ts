@@ -5,7 +5,7 @@
 import { connectionsOf } from '../net/connection-set.ts';
 import type { CompiledPolicy, CompiledPort, CompiledRule, Direction } from '../policy/compiled.ts';
 import type { Classes, PeerClass } from './classes.ts';
-import { EMPTY, EVERY } from './column-sets.ts';
+import { EMPTY, EVERY, flagsOf } from './column-sets.ts';
 import type { ColumnSets, SetId } from './column-sets.ts';
 import { ALL, NONE } from './connection-table.ts';
 import type { ConnectionId, ConnectionTable } from './connection-table.ts';
@@ -365,7 +365,8 @@ export function createPrograms(
       return found;
     },
     addLike(copies) {
-      for (const leg of legs.values()) leg.addLike(copies);
+      const isCopied = flagsOf([...copies.keys()]);
+      for (const leg of legs.values()) leg.addLike(copies, isCopied);
     },
   };
 }

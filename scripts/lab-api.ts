@@ -86,10 +86,14 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - Services: ClusterIP of both families and NodePort, by address translation on the nodes, so that
   policy judges the pod behind; hairpin works. A service without endpoints is not refused: its packets
   find no route. Session affinity, external IPs and traffic policies are ignored.
+- DNS: the pod \`kube-system/coredns\` (label \`k8s-app: kube-dns\`) behind 10.96.0.10 answers A and AAAA of
+  services, endpoints of headless services, nodes and outside hosts, over UDP and TCP; other names do
+  not exist. Programs of containers and of exec find it in their /etc/resolv.conf, those of
+  \`podwall lab exec\` do not.
 - \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.
-- Missing: cluster DNS, SCTP, \`kubernetes.default\` has
+- Missing: SCTP, \`kubernetes.default\` has
   no endpoint, state is not kept between labs, programs of hostNetwork pods that leave their process
   group can outlive the pod (not the lab).
 

@@ -6,11 +6,13 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { writeKubeconfig } from './api/kubeconfig.ts';
+import { kindOf } from './api/registry.ts';
 import { dualServiceRanges, type ServiceRanges } from './api/service-address.ts';
 import { startLabApi, type LabApi } from './api/start.ts';
 import { agentKubeconfig, apiSocketFd, type ApiNews, type ApiOrder } from './api-child.ts';
 import { createApiObjects } from './api-objects.ts';
 import { hasFamily, planNodes } from './config.ts';
+import { dnsImage, dnsPodId } from './dns.ts';
 import { callControl, serveControl, toWire } from './control.ts';
 import { bindPorts } from './listeners.ts';
 import { followStore } from './object-sync.ts';
@@ -35,6 +37,41 @@ function serviceRanges(stack: Stack): ServiceRanges {
     ...(hasFamily(stack, 4) && ipv4 !== undefined ? { ipv4 } : {}),
     ...(hasFamily(stack, 6) && ipv6 !== undefined ? { ipv6 } : {}),
   };
+}
+
+/** DNS as every cluster has it: a service in front of a pod, so that policy applies to it. */
+function startDns(api: LabApi, address: string): void {
+  const namespace = 'kube-system';
+  const labels = { 'k8s-app': 'kube-dns' };
+  const [, name = ''] = dnsPodId.split('/');
+  const ports = (['UDP', 'TCP'] as const).map((protocol) => ({
+    name: protocol === 'UDP' ? 'dns' : 'dns-tcp',
+    protocol,
+  }));
+  api.writer.create(kindOf('v1', 'Service'), namespace, {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'kube-dns', labels },
+    spec: {
+      clusterIP: address,
+      selector: labels,
+      ports: ports.map((port) => ({ ...port, port: 53, targetPort: 53 })),
+    },
+  });
+  api.writer.create(kindOf('v1', 'Pod'), namespace, {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels },
+    spec: {
+      containers: [
+        {
+          name,
+          image: dnsImage,
+          ports: ports.map((port) => ({ ...port, containerPort: 53 })),
+        },
+      ],
+    },
+  });
 }
 
 const clusterPort = 6443;
@@ -80,8 +117,9 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
     log(error);
     return undefined;
   });
+  const dnsAddress = hasFamily(config.stack, 4) ? '10.96.0.10' : 'fd00:10:96::a';
   const api = await startLabApi({
-    runtime: createPodRuntime({ call, root }),
+    runtime: createPodRuntime({ call, root, dns: dnsAddress }),
     address: { host: '127.0.0.1', port },
     hosts: [clusterHost(config.stack)],
     serviceRanges: serviceRanges(config.stack),
@@ -105,6 +143,7 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
     authority: api.certificate.cert,
     token: api.token,
   });
+  startDns(api, dnsAddress);
   if (agents) await openToNodes(api, config.stack);
   else await sync.settled();
   tell({ kind: 'ready', status: { server: api.url, kubeconfig } });

@@ -11,6 +11,7 @@ import type { KubeObject } from '../k8s/types.ts';
 import { completeLabConfig, planNodes, type NodePlan } from './config.ts';
 import { serveControl, toWire, type Handler } from './control.ts';
 import { createAgentEnforcer, createEnforcer, type Enforcer } from './enforce.ts';
+import { answerDns, clusterNames, dnsPodId, type DnsNames } from './dns.ts';
 import { LabError, LabUnavailable } from './errors.ts';
 import { agentKubeconfig, startApi } from './api-child.ts';
 import { createHosted, wirings } from './hosted.ts';
@@ -184,13 +185,22 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
     enforcer = order.agents
       ? createAgentEnforcer(config.nodes, () => mirror.objects())
       : createEnforcer(config.nodes);
+    let names: DnsNames = new Map();
+    const loadServices = createServices(mirror.nodes);
     changes = createHosted({
       mirror,
       enforcer,
       listeners,
       queue,
       shell,
-      onObjects: createServices(mirror.nodes),
+      dns: (query) => answerDns(query, names),
+      onObjects(objects) {
+        const relevant = objects.filter(
+          ({ kind }) => kind === 'Service' || kind === 'EndpointSlice',
+        );
+        names = clusterNames(relevant, [...config.outside, ...mirror.nodes]);
+        return loadServices(relevant);
+      },
       onTrouble: logTrouble,
     });
   } else {
@@ -223,7 +233,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
         revision: enforcer.revision(node.name),
       })),
       outside: config.outside,
-      pods: pods.length,
+      pods: pods.filter(({ id }) => id !== dnsPodId).length,
       readyPods: view.readyPods(),
       policies: view.countPolicies(),
       privileges: order.privileges,
@@ -325,10 +335,9 @@ function createServices(
 ): (objects: readonly KubeObject[]) => Promise<void> {
   const loaded = new Map<string, string>();
   return async (objects) => {
-    const relevant = objects.filter(({ kind }) => kind === 'Service' || kind === 'EndpointSlice');
     await Promise.all(
       nodes.map(async (node) => {
-        const script = servicesScript(relevant, node);
+        const script = servicesScript(objects, node);
         if (loaded.get(node.name) === script) return;
         const args = [`--net=${netnsPath(nodeNetns(node.name))}`, 'nft', '-f', '-'];
         const { code, stderr } = await run('nsenter', args, { input: script, env: scriptEnv() });

@@ -6,6 +6,7 @@
 import type { KubeObject, Pod } from '../k8s/types.ts';
 import type { Handler } from './control.ts';
 import type { Enforcer } from './enforce.ts';
+import { dnsPodId } from './dns.ts';
 import { LabError } from './errors.ts';
 import type { Listeners } from './listeners.ts';
 import type { Mirror } from './mirror.ts';
@@ -59,6 +60,8 @@ interface Parts {
   readonly shell: (script: string) => Promise<void>;
   readonly onObjects?: (objects: readonly KubeObject[]) => Promise<void>;
   readonly onTrouble: (error: unknown) => void;
+  /** Answers the queries that reach the DNS pod. */
+  readonly dns: (query: Buffer) => Buffer | undefined;
 }
 
 type Job =
@@ -141,6 +144,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
         netns: endOf({ kind: 'pod', pod }).netns,
         ports: pod.ports,
         ownNetwork: !pod.hostNetwork,
+        ...(pod.id === dnsPodId ? { dns: parts.dns } : {}),
       });
     });
     return results;

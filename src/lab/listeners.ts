@@ -18,6 +18,8 @@ export interface ListenRequest {
   readonly ports: readonly LabPort[];
   /** The network is the endpoint's own, so its settings may be changed. */
   readonly ownNetwork: boolean;
+  /** Answers DNS queries instead of saying its name. */
+  readonly dns?: (query: Buffer) => Buffer | undefined;
 }
 
 /** A connection or datagram that reached a listener. */
@@ -62,7 +64,8 @@ export function createListeners(): Listeners {
     if (mine.length > visitsKept * 2) mine.splice(0, visitsKept);
   };
 
-  const serve = (endpoint: string, port: LabPort, handle: Opened): void => {
+  const serve = (request: ListenRequest, port: LabPort, handle: Opened): void => {
+    const { endpoint, dns } = request;
     const mine = open.get(endpoint) ?? new Map<string, Opened>();
     open.set(endpoint, mine);
     mine.set(portKey(port), handle);
@@ -71,9 +74,10 @@ export function createListeners(): Listeners {
     if (port.protocol === 'UDP') {
       const socket = handle as UdpSocket;
       const answer = `${endpoint}\n`;
-      socket.on('message', (_data, from) => {
+      socket.on('message', (data, from) => {
         note(endpoint, port, from.address);
-        socket.send(answer, from.port, from.address);
+        const reply = dns === undefined ? answer : dns(data);
+        if (reply !== undefined) socket.send(reply, from.port, from.address);
       });
       return;
     }
@@ -82,14 +86,15 @@ export function createListeners(): Listeners {
       sockets.add(socket);
       note(endpoint, port, socket.remoteAddress ?? 'unknown');
       socket.on('close', () => sockets.delete(socket));
-      answerHttp(socket, answers);
+      if (dns === undefined) answerHttp(socket, answers);
+      else answerDnsStream(socket, dns);
     });
   };
 
   return {
     open(request) {
       if (request.ports.length === 0) return Promise.resolve([]);
-      return bindPorts(request, (port, handle) => serve(request.endpoint, port, handle));
+      return bindPorts(request, (port, handle) => serve(request, port, handle));
     },
     visits: (endpoint, after) =>
       (visits.get(endpoint) ?? []).filter(({ number }) => number > after),
@@ -152,6 +157,27 @@ function answerHttp(socket: Socket, answers: HttpAnswers): void {
     if (request.length < requestLimit && !request.includes('\r\n\r\n')) return;
     answered = true;
     socket.end(request.startsWith('HEAD ') ? answers.head : answers.full);
+  });
+}
+
+/** DNS over TCP: every message follows its length. */
+function answerDnsStream(socket: Socket, dns: (query: Buffer) => Buffer | undefined): void {
+  let pending: Buffer = Buffer.alloc(0);
+  socket.on('error', () => {});
+  socket.on('data', (chunk: Buffer) => {
+    pending = Buffer.concat([pending, chunk]);
+    while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
+      const end = 2 + pending.readUInt16BE(0);
+      const reply = dns(pending.subarray(2, end));
+      pending = pending.subarray(end);
+      if (reply === undefined) {
+        socket.destroy();
+        return;
+      }
+      const length = Buffer.alloc(2);
+      length.writeUInt16BE(reply.length);
+      socket.write(Buffer.concat([length, reply]));
+    }
   });
 }
 

@@ -5,6 +5,7 @@
 import type { KubeObject, Pod } from '../k8s/types.ts';
 import { policyKindOf } from '../policy/index.ts';
 import { planNodes, podAddresses, podsPerNode, type NodePlan } from './config.ts';
+import { dnsPodId } from './dns.ts';
 import { LabError } from './errors.ts';
 import { endpointNamed, type LabView, type StoredPod } from './store.ts';
 import type { LabConfig, LabPort, ObjectRef } from './types.ts';
@@ -66,6 +67,14 @@ export function createMirror(config: LabConfig): Mirror {
     throw new LabError(`no address is left on ${node.name}: a node holds ${podsPerNode} pods`);
   };
 
+  const takeLast = (node: NodePlan): number | false => {
+    const mine = slots.get(node.name);
+    const last = podsPerNode + 1;
+    if (mine === undefined || mine.used.has(last)) return false;
+    mine.used.add(last);
+    return last;
+  };
+
   /** The addresses of a pod that runs are the lab's to say, whatever the API has written yet. */
   const withAddresses = (object: KubeObject): KubeObject => {
     const pod = object.kind === 'Pod' ? byUid.get(object.metadata.uid ?? '') : undefined;
@@ -110,7 +119,9 @@ export function createMirror(config: LabConfig): Mirror {
         throw new LabError(`this lab has no node "${object.spec?.nodeName ?? ''}"`);
       }
       const hostNetwork = object.spec?.hostNetwork === true;
-      const slot = hostNetwork ? 0 : takeSlot(node);
+      // The lab's own pod sits at the end, so that the first of the user's has the first address.
+      const own = `${namespace}/${name}` === dnsPodId && takeLast(node);
+      const slot = hostNetwork ? 0 : own || takeSlot(node);
       const addresses = hostNetwork ? node.addresses : podAddresses(config, node, slot);
       const id = `${namespace}/${name}`;
       const pod = { id, namespace, name, node, slot, addresses, ports, hostNetwork, uid };
@@ -136,7 +147,8 @@ export function createMirror(config: LabConfig): Mirror {
           conditions?: readonly { type: string; status: string }[];
         };
         const ready = conditions.some((one) => one.type === 'Ready' && one.status === 'True');
-        return object.kind === 'Pod' && ready;
+        const own = `${object.metadata.namespace}/${object.metadata.name}` === dnsPodId;
+        return object.kind === 'Pod' && ready && !own;
       }).length,
     countPolicies: () =>
       [...objects.values()].filter(

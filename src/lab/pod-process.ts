@@ -15,6 +15,8 @@ export interface ProcessPlace {
   readonly netns: string;
   /** Path of the mount namespace; absent: this one. */
   readonly root?: string | undefined;
+  /** Namespace of the pod, and what its /etc/resolv.conf says. */
+  readonly resolver: { readonly namespace: string; readonly text: string };
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -23,10 +25,22 @@ export interface PodProcess extends ExecSession {
   signal(name: NodeJS.Signals): void;
 }
 
+/** Puts a file of the pod's namespace over /etc/resolv.conf, where a link leads included. */
+const withResolver = `
+file=/run/resolv.$1
+[ -e "$file" ] || printf %s "$2" > "$file"
+target=$(readlink -f /etc/resolv.conf)
+[ -e "$target" ] || { mkdir -p "\${target%/*}" && : > "$target"; } 2>/dev/null
+mount --bind "$file" "$target" 2>/dev/null
+shift 2
+exec "$@"`;
+
 /** What runs a program at `place`; the program's own arguments follow. */
 function entering(place: ProcessPlace): string[] {
   const mount = place.root === undefined ? [] : [`--mount=${place.root}`];
-  return ['nsenter', `--net=${place.netns}`, ...mount, '--'];
+  const { namespace, text } = place.resolver;
+  const enter = ['nsenter', `--net=${place.netns}`, ...mount, '--'];
+  return [...enter, 'unshare', '--mount', 'sh', '-c', withResolver, 'sh', namespace, text];
 }
 
 /**

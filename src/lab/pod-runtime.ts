@@ -11,11 +11,12 @@ import type { Pod } from '../k8s/types.ts';
 import type { ContainerExit, ExecSession, PodRuntime } from './api/runtime.ts';
 import type { ApiObject } from './api/object.ts';
 import { planPod, isAgnhost, type Command } from './container-plan.ts';
+import { resolvConf } from './dns.ts';
 import { LabError } from './errors.ts';
 import type { PodAnswer, PodName, PodOrder, VisitsOrder } from './hosted.ts';
 import type { Visit } from './listeners.ts';
 import { createPodLog, type PodLog } from './pod-log.ts';
-import { startInPod, type PodProcess } from './pod-process.ts';
+import { startInPod, type PodProcess, type ProcessPlace } from './pod-process.ts';
 import { scriptArgs, scriptEnv, searchPath } from './scripts.ts';
 
 /** One call to the daemon. */
@@ -43,9 +44,12 @@ const followEveryMs = 300;
 export function createPodRuntime({
   call,
   root,
+  dns,
 }: {
   readonly call: Call;
   readonly root?: string | undefined;
+  /** Address of the cluster's DNS. */
+  readonly dns: string;
 }): PodRuntime {
   const pods = new Map<string, RunningPod>();
   const listeners: ((exit: ContainerExit) => void)[] = [];
@@ -83,12 +87,22 @@ export function createPodRuntime({
     }
   }
 
+  const placeOf = (pod: RunningPod, more: Readonly<Record<string, string>>): ProcessPlace => {
+    const { namespace = '' } = pod.object.metadata;
+    return {
+      netns: pod.answer.netns,
+      root,
+      env: environment(pod.object, more),
+      resolver: { namespace, text: resolvConf(dns, namespace) },
+    };
+  };
+
   async function runCommand(uid: string, pod: RunningPod, command: Command): Promise<void> {
     const log = pod.logs.get(command.container);
     const { restartPolicy: policy = 'Always' } = (pod.object.spec ?? {}) as {
       restartPolicy?: string;
     };
-    const place = { netns: pod.answer.netns, root, env: environment(pod.object, command.env) };
+    const place = placeOf(pod, command.env);
     for (let pauseMs = 1_000; !pod.stopping; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
       const started = Date.now();
       const child = startInPod(place, command.argv, { tty: command.tty === true });
@@ -165,11 +179,15 @@ export function createPodRuntime({
       const env: Record<string, string> = {};
       for (const { name, value } of container?.env ?? [])
         if (value !== undefined) env[name] = value;
-      const here = { netns: pod.answer.netns, env: environment(pod.object, env) };
+      const place = placeOf(pod, env);
       // Our own script may lie where containers see a directory of their own.
       const child = isAgnhost(command[0])
-        ? startInPod(here, [process.execPath, ...scriptArgs('agnhost'), ...command.slice(1)])
-        : startInPod({ ...here, root }, command, { tty });
+        ? startInPod({ ...place, root: undefined }, [
+            process.execPath,
+            ...scriptArgs('agnhost'),
+            ...command.slice(1),
+          ])
+        : startInPod(place, command, { tty });
       pod.processes.add(child);
       const forget = (): void => {
         pod.processes.delete(child);
@@ -186,7 +204,7 @@ export function createPodRuntime({
         throw new LabError(`container ${ref.container} runs no command to attach to`);
       }
       // Ephemeral: a shell in the pod's network, for as long as somebody looks.
-      const place = { netns: pod.answer.netns, root, env: environment(pod.object, {}) };
+      const place = placeOf(pod, {});
       const child = startInPod(place, ['sh'], { tty });
       pod.processes.add(child);
       const forget = (): void => {

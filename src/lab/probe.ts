@@ -5,6 +5,7 @@
 import { formatAddress, parseAddress } from '../net/address.ts';
 import type { Drop } from '../dataplane/model.ts';
 import { familyOf } from './config.ts';
+import { dnsPodId } from './dns.ts';
 import { mapLimited } from './parallel.ts';
 import { noSuchEndpoint, type LabEndpoint, type LabView } from './store.ts';
 import { fabricNetns, nodeNetns, outsideNetns, podNetns } from './topology.ts';
@@ -105,7 +106,8 @@ function resolveEnds(store: LabView, names: readonly string[]): ProbeEnd[] {
 
 /** Every probe a request asks for. Throws `LabError` for a name that leads nowhere. */
 export function planProbes(store: LabView, request: ProbeRequest): ProbePlan {
-  const pods = store.pods().map((pod) => pod.id);
+  // The lab's own server is no part of the story unless it is asked for.
+  const pods = store.pods().flatMap((pod) => (pod.id === dnsPodId ? [] : [pod.id]));
   const outside = store.config.outside.map((host) => host.name);
   const sources = resolveEnds(store, request.from ?? [...pods, ...outside]);
   const destinations = resolveEnds(store, request.to ?? pods);

@@ -302,6 +302,11 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     const second = await field('.spec.clusterIPs[1]');
     expect(await connects('-n prod prodserver-1', first)).toMatchObject({ code: 0 });
     expect(await connects('-n prod prodserver-1', `[${second}]`)).toMatchObject({ code: 0 });
+    const name = 'web.dev.svc.cluster.local';
+    expect(await connects('-n prod prodserver-1', name)).toMatchObject({ code: 0 });
+    expect((await kubectl('exec -n prod prodserver-1 -- getent hosts web.dev')).text).toContain(
+      name,
+    );
     const behind = (await kubectl('get pods -n dev -l app=web -o name')).text.trim();
     expect(await connects(`-n dev ${behind}`, first)).toMatchObject({ code: 0 });
     const lab = await connectLab();
@@ -336,7 +341,7 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     expect(made.code).toBe(0);
     await kubectl('wait --for=condition=Ready pod/ticker --timeout=30s');
     const answered = await kubectl('logs -n dev devserver-1 --tail=1');
-    expect(answered.text).toMatch(/TCP 80 from 10\.244\.\d+\.\d+\n$/);
+    expect(answered.text).toMatch(/^TCP \d+ from (10\.244|fd00:244)[\d.:a-f]+\n$/);
     await expect.poll(() => kubectl('logs ticker').then(({ text }) => text)).toBe('tick\n');
     const sleeping = (): boolean =>
       spawnSync('pgrep', ['-fx', 'sleep 98765'], { encoding: 'utf8' }).stdout !== '';

@@ -8,6 +8,7 @@ import {
   formatAddressSet,
   type AddressSet,
 } from '../net/address-set.ts';
+import { isNoConnections } from '../net/connection-set.ts';
 import type { PairResult, Reach, ReachPeer } from './reach.ts';
 import type { PodInfo } from './snapshot.ts';
 import type { Truth } from './truth.ts';
@@ -100,6 +101,77 @@ function groupOfPod(peer: ReachPeer & { kind: 'pod' }, position: number): PeerGr
 /** What is open from one group to another, seen at {@link typicalPair}. */
 export function lookupGroups(reach: Reach, source: PeerGroup, destination: PeerGroup): PairResult {
   return reach.lookup(...typicalPair(reach, source, destination));
+}
+
+/** An ordered pair of groups of which something is allowed or unknown, by their places in the list. */
+export interface OpenGroups extends PairResult {
+  readonly source: number;
+  readonly destination: number;
+}
+
+/**
+ * Every pair of groups that has a pod in it and is not closed, but for groups with themselves; in no
+ * order. O(what is open), where asking for each pair would be O(groups²).
+ */
+export function* openGroups(
+  reach: Reach,
+  groups: readonly PeerGroup[],
+): IterableIterator<OpenGroups> {
+  const ofClass = new Map<number, number[]>();
+  for (const [index, group] of groups.entries()) {
+    const held = ofClass.get(group.first.class);
+    if (held === undefined) ofClass.set(group.first.class, [index]);
+    else held.push(index);
+  }
+  const near = nearPairs(reach, groups);
+  const groupsOf = (peers: readonly ReachPeer[]): number[] =>
+    [...new Set(peers.map((peer) => peer.class))].flatMap((id) => ofClass.get(id) ?? []);
+  for (const block of reach.blocks()) {
+    const { allowed, unknown } = block;
+    const destinations = groupsOf(block.destinations);
+    for (const source of groupsOf(block.sources)) {
+      for (const destination of destinations) {
+        if (source === destination || near.has(source * groups.length + destination)) continue;
+        yield { source, destination, allowed, unknown };
+      }
+    }
+  }
+  // Blocks know nothing of the exemption of the own node.
+  for (const pair of near) {
+    const [source, destination] = [Math.floor(pair / groups.length), pair % groups.length];
+    const [from, to] = [groups[source], groups[destination]];
+    if (from === undefined || to === undefined) continue;
+    const { allowed, unknown } = lookupGroups(reach, from, to);
+    if (isNoConnections(allowed) && isNoConnections(unknown)) continue;
+    yield { source, destination, allowed, unknown };
+  }
+}
+
+/** Pairs of a node, or of a hostNetwork pod, with pods that are or may be on that node; both ways. */
+function nearPairs(reach: Reach, groups: readonly PeerGroup[]): Set<number> {
+  const onNode = new Map<string | undefined, Set<number>>();
+  for (const [index, group] of groups.entries()) {
+    if (group.kind === 'world') continue;
+    for (const member of group.members) {
+      const name = nodeOf(reach.peers[member]);
+      const held = onNode.get(name) ?? new Set();
+      onNode.set(name, held.add(index));
+    }
+  }
+  const found = new Set<number>();
+  for (const [index, group] of groups.entries()) {
+    if (!usesNode(reach, group)) continue;
+    const names = new Set(group.members.map((member) => nodeOf(reach.peers[member])));
+    const others = names.has(undefined) ? [...onNode.keys()] : [...names, undefined];
+    for (const other of new Set(others.flatMap((name) => [...(onNode.get(name) ?? [])]))) {
+      const peer = groups[other];
+      if (peer === undefined || other === index) continue;
+      if (group.kind === 'node' && peer.kind === 'node') continue;
+      if (nearness(reach, group, peer) !== 'no') found.add(index * groups.length + other);
+      if (nearness(reach, peer, group) !== 'no') found.add(other * groups.length + index);
+    }
+  }
+  return found;
 }
 
 /**

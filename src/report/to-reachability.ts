@@ -1,7 +1,13 @@
 /**
  * A computed reach as the Reachability document. Must not know how either is used.
  */
-import { groupPeers, lookupGroups, type PeerGroup } from '../engine/groups.ts';
+import {
+  groupPeers,
+  lookupGroups,
+  openGroups,
+  type OpenGroups,
+  type PeerGroup,
+} from '../engine/groups.ts';
 import type { Reach } from '../engine/reach.ts';
 import { formatAddress } from '../net/address.ts';
 import { toCidrs } from '../net/address-set.ts';
@@ -26,21 +32,22 @@ export interface ReachabilityOptions {
   readonly eachPod?: boolean;
 }
 
-/** O(groups²) look-ups. */
+/** O(what is open); a few filtered sources or destinations are looked up pair by pair. */
 export function toReachability(reach: Reach, options: ReachabilityOptions = {}): Reachability {
   const groups = groupPeers(reach, { eachPod: options.eachPod ?? false });
   const sources = groups.filter((group) => options.from?.(group) ?? true);
   const destinations = groups.filter((group) => options.to?.(group) ?? true);
   const connections: ReachabilityConnection[] = [];
   const unknown: ReachabilityConnection[] = [];
-  for (const source of sources) {
-    for (const destination of destinations) {
-      // Self pairs, and pairs that do not touch a pod, are nobody's policy.
-      if (source === destination || (!isPods(source) && !isPods(destination))) continue;
-      const pair = lookupGroups(reach, source, destination);
-      add(connections, source, destination, pair.allowed, options.within);
-      add(unknown, source, destination, pair.unknown, options.within);
-    }
+  const few = sources.length * destinations.length < groups.length * 20;
+  const pairs = few
+    ? lookedUp(reach, groups, sources, destinations)
+    : chosen(reach, groups, new Set(sources), new Set(destinations));
+  for (const pair of pairs) {
+    const [source, destination] = [groups[pair.source], groups[pair.destination]];
+    if (source === undefined || destination === undefined) continue;
+    add(connections, source, destination, pair.allowed, options.within);
+    add(unknown, source, destination, pair.unknown, options.within);
   }
   const within = options.within === undefined ? 'all' : allowOf(options.within);
   const shown = new Set([...sources, ...destinations]);
@@ -53,6 +60,42 @@ export function toReachability(reach: Reach, options: ReachabilityOptions = {}):
     connections,
     unknown,
   };
+}
+
+function* lookedUp(
+  reach: Reach,
+  groups: readonly PeerGroup[],
+  sources: readonly PeerGroup[],
+  destinations: readonly PeerGroup[],
+): IterableIterator<OpenGroups> {
+  const place = new Map(groups.map((group, index) => [group, index]));
+  for (const source of sources) {
+    for (const destination of destinations) {
+      // Self pairs, and pairs that do not touch a pod, are nobody's policy.
+      if (source === destination || (!isPods(source) && !isPods(destination))) continue;
+      yield {
+        source: place.get(source) ?? -1,
+        destination: place.get(destination) ?? -1,
+        ...lookupGroups(reach, source, destination),
+      };
+    }
+  }
+}
+
+/** In the order of the groups, whatever the order they were found in. */
+function chosen(
+  reach: Reach,
+  groups: readonly PeerGroup[],
+  sources: ReadonlySet<PeerGroup>,
+  destinations: ReadonlySet<PeerGroup>,
+): OpenGroups[] {
+  const wanted = (set: ReadonlySet<PeerGroup>): boolean[] => groups.map((group) => set.has(group));
+  const [from, to] = [wanted(sources), wanted(destinations)];
+  const pairs: OpenGroups[] = [];
+  for (const pair of openGroups(reach, groups)) {
+    if (from[pair.source] && to[pair.destination]) pairs.push(pair);
+  }
+  return pairs.toSorted((a, b) => a.source - b.source || a.destination - b.destination);
 }
 
 function isPods(group: PeerGroup): boolean {

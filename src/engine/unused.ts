@@ -3,7 +3,7 @@
  * and all of them together. Works leg by leg on what reach computed; pairs are only looked at where
  * a leg would change. Must not know of files or output.
  */
-import { matches } from '../k8s/selector.ts';
+import { formatSelector, matches } from '../k8s/selector.ts';
 import type {
   CompiledPolicy,
   CompiledRule,
@@ -270,6 +270,20 @@ export function judge(reach: Reach): UnusedResult {
       }),
     );
 
+  /** Why a peer of a policy that finds nothing here may find something elsewhere. */
+  const peersDoubt = (policy: CompiledPolicy): string | undefined => {
+    for (const direction of ['Ingress', 'Egress'] as const)
+      for (const { peers } of policy.rules[direction])
+        for (const peer of peers === 'any' ? [] : peers) {
+          if (peer.kind !== 'pods') continue;
+          const { yes, maybe } = peerSets.peers([peer], policy.tier, direction);
+          if (yes !== EMPTY || maybe !== EMPTY) continue;
+          const doubt = doubtOf(snapshot, peer.matcher);
+          if (doubt !== undefined) return `${peer.path}: ${doubt}`;
+        }
+    return undefined;
+  };
+
   const judgePolicy = (
     position: number,
     policy: CompiledPolicy,
@@ -334,6 +348,11 @@ export function judge(reach: Reach): UnusedResult {
         reason:
           'nothing in the input needs it, but it isolates pods to come that nothing else does',
       });
+      return true;
+    }
+    const doubt = peersDoubt(policy);
+    if (doubt !== undefined) {
+      notJudged.push({ policy: ref, reason: doubt });
       return true;
     }
     take(
@@ -656,6 +675,11 @@ function doubtOf(snapshot: Snapshot, matcher: PodMatcher): string | undefined {
     const { name } = matcher.namespaces;
     if (!snapshot.pods.some((pod) => pod.namespace === name) && !live)
       return `the input has no pods of namespace ${name}`;
+  } else if (!live) {
+    const { selector } = matcher.namespaces;
+    const given = [...snapshot.namespaces.values()];
+    if (!given.some(({ labels }) => matches(selector, labels)))
+      return `the input has no namespace with ${formatSelector(selector)}`;
   }
   return undefined;
 }

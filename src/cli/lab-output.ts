@@ -246,6 +246,9 @@ export function renderStatus(status: LabStatus): string {
     `stack      ${status.config.stack}`,
     ...(status.pid === undefined ? [] : [`process    ${status.pid}`]),
     ...(status.stateDir === undefined ? [] : [`state in   ${status.stateDir}`]),
+    ...(status.api === undefined
+      ? []
+      : [`API        ${status.api.server}`, `kubeconfig ${status.api.kubeconfig}`]),
   ];
   const nodes = renderTable(
     ['NODE', 'ADDRESSES', 'POD-CIDRS', 'PODS', 'PROGRAM'],

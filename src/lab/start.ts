@@ -87,6 +87,13 @@ function checkPlatform(): void {
   );
 }
 
+/** The API's certificate is made by openssl; only a lab with an API needs it. */
+function checkApi(): void {
+  const found = searchPath().split(delimiter);
+  if (found.some((directory) => isExecutable(join(directory, 'openssl')))) return;
+  throw new LabUnavailable('openssl not found', 'install the package: apt-get install openssl');
+}
+
 function isRoot(): boolean {
   return process.getuid?.() === 0;
 }
@@ -120,10 +127,11 @@ export async function startLab(
   config: Partial<LabConfig> = {},
   options: StartOptions = {},
 ): Promise<Lab> {
-  const { lifetime = 'detached', onProgress, signal } = options;
+  const { lifetime = 'detached', api = false, agents = false, onProgress, signal } = options;
   signal?.throwIfAborted();
   const complete = completeLabConfig(config);
   checkPlatform();
+  if (api) checkApi();
   await sweepPrivateStateDirs(async (stateDir) => !(await answers(stateDir)));
   const stateDir = lifetime === 'parent' ? await makePrivateStateDir() : sharedStateDir();
   if (lifetime === 'detached') {
@@ -132,7 +140,6 @@ export async function startLab(
     await removeStaleSocket(stateDir);
   }
   onProgress?.('making namespaces');
-  const { api = false, agents = false } = options;
   const door = api ? await openDoor() : undefined;
   const child = spawnDaemon(stateDir, door?.fd);
   door?.close();

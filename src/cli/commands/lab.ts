@@ -181,7 +181,7 @@ const up: Sub = async (io, _args, options) => {
   const files = options['filename'] as string[] | undefined;
   const running = await connectLab();
   if (running !== undefined) {
-    const { config, uptimeMs } = await running.status();
+    const { config, uptimeMs, api } = await running.status();
     const plain = Object.keys(wanted).length === 0;
     const same = JSON.stringify(config) === JSON.stringify(complete);
     if ((!plain && !same) || files !== undefined) {
@@ -198,6 +198,7 @@ const up: Sub = async (io, _args, options) => {
     const { formatDuration } = await import('../lab-output.ts');
     io.err(`a lab is already running, up for ${formatDuration(uptimeMs)}\n`);
     io.err('look at it with `podwall lab status`, end it with `podwall lab down`\n');
+    if (api !== undefined) io.out(`export KUBECONFIG=${shellWord(api.kubeconfig)}\n`);
     return 0;
   }
   const objects =

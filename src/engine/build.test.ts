@@ -337,3 +337,22 @@ describe('services and routes', () => {
 it('refuses a test cluster with faults unless told otherwise', () => {
   expect(() => cluster([networkPolicy('a/bad', { ingress: [{ from: [{}] }] })])).toThrow('peer');
 });
+
+describe('names of objects that are no policies (S32, S33)', () => {
+  const faults = (metadata: object): string[] =>
+    buildSnapshot([
+      { object: { apiVersion: 'v1', kind: 'Pod', metadata: { namespace: 'a', ...metadata } } },
+    ])
+      .diagnostics.filter(({ severity }) => severity === 'error')
+      .map(({ message }) => message);
+
+  it('refuses a missing and a malformed name', () => {
+    expect(faults({})).toEqual(['metadata.name: Required value: name or generateName is required']);
+    expect(faults({ name: 'Bad Name!' })[0]).toContain('metadata.name: Invalid value: "Bad Name!"');
+  });
+
+  it('takes a good name and a generated one', () => {
+    expect(faults({ name: 'web-1.x' })).toEqual([]);
+    expect(faults({ generateName: 'web-' })).toEqual([]);
+  });
+});

@@ -6,6 +6,7 @@ import { formatAddress } from '../net/address.ts';
 import type { Address } from '../net/address.ts';
 import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject, Labels } from '../k8s/types.ts';
+import { isDns1123Subdomain } from '../k8s/names.ts';
 import { checkPolicy, policyKindOf } from '../policy/index.ts';
 import type { CompiledPolicy, PolicyRef } from '../policy/compiled.ts';
 import { policyRefOf } from '../policy/policy-ref.ts';
@@ -205,7 +206,10 @@ function collect(
           'metadata',
         ),
       );
-    if (policyKind === undefined) diagnostics.push(...wrongTypes(input, namespace, plainName));
+    if (policyKind === undefined) {
+      diagnostics.push(...wrongTypes(input, namespace, plainName));
+      diagnostics.push(...nameFaults(input, plainName));
+    }
     const entry: Entry = {
       input,
       object: settled,
@@ -223,6 +227,26 @@ function collect(
     found.set(key, entry);
   }
   return [...found.values()];
+}
+
+/** As the server has it for these kinds (S32, S33); policy kinds check their own metadata. */
+function nameFaults(input: BuildInput, name: string | undefined): Diagnostic[] {
+  const { kind, metadata } = input.object;
+  const fault = (message: string): Diagnostic => ({
+    ...diagnosticAt(input, 'invalid-object', 'error', message, 'metadata.name'),
+    fieldPath: 'metadata.name',
+    object: name === undefined ? kind : `${kind} ${name}`,
+  });
+  if (name === undefined || name === '') {
+    const generated =
+      at(metadata, 'name') !== undefined || at(metadata, 'generateName') !== undefined;
+    return generated && name === undefined
+      ? []
+      : [fault('metadata.name: Required value: name or generateName is required')];
+  }
+  return isDns1123Subdomain(name).map((detail) =>
+    fault(`metadata.name: Invalid value: ${JSON.stringify(name)}: ${detail}`),
+  );
 }
 
 /** Where objects that are no policies hold the texts that selectors and names are compared with. */

@@ -51,6 +51,10 @@ export async function readRevision(
     ...(paths.length === 0 ? ['.'] : paths),
   ]);
   const files = listed.split('\0').filter((name) => manifest.test(name));
+  if (files.length === 0) {
+    const where = paths.length === 0 ? 'below the current folder' : `at ${paths.join(', ')}`;
+    throw new GitError(`${revision} has no manifests ${where}`);
+  }
   const results: ManifestResult[] = [];
   for (const file of files) {
     const text = await git(cwd, ['show', `${revision}:./${file}`]);

@@ -340,8 +340,10 @@ describe.skipIf(unavailable !== undefined)('kubectl on a lab', () => {
     );
     expect(made.code).toBe(0);
     await kubectl('wait --for=condition=Ready pod/ticker --timeout=30s');
-    const answered = await kubectl('logs -n dev devserver-1 --tail=1');
-    expect(answered.text).toMatch(/^TCP \d+ from (10\.244|fd00:244)[\d.:a-f]+\n$/);
+    const visitor = await ipOf('-n prod prodserver-1');
+    await connects('-n prod prodserver-1', await ipOf('-n dev devserver-1'));
+    const answered = await kubectl('logs -n dev devserver-1 --tail=20');
+    expect(answered.text).toContain(`TCP 80 from ${visitor}\n`);
     await expect.poll(() => kubectl('logs ticker').then(({ text }) => text)).toBe('tick\n');
     const sleeping = (): boolean =>
       spawnSync('pgrep', ['-fx', 'sleep 98765'], { encoding: 'utf8' }).stdout !== '';

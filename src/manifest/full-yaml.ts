@@ -128,7 +128,7 @@ function convert(document: Document.Parsed, text: string, base: number): YamlDoc
   for (const error of document.errors.slice(0, MAX_FAULTS)) {
     const [start, end] = error.pos;
     conversion.faults.push({
-      ...explain(error.code, error.message),
+      ...explain(error.code, oneLine(error.message)),
       severity: 'error',
       start: base + start,
       end: base + end,
@@ -139,7 +139,7 @@ function convert(document: Document.Parsed, text: string, base: number): YamlDoc
     conversion.faults.push({
       code: 'yaml-warning',
       severity: 'warning',
-      message: warning.message,
+      message: oneLine(warning.message),
       start: base + warning.pos[0],
       end: base + warning.pos[1],
     });
@@ -421,6 +421,11 @@ function addFault(
     end,
     ...(hint === undefined ? {} : { hint }),
   });
+}
+
+/** The package quotes the text at fault, line breaks and all. */
+function oneLine(message: string): string {
+  return message.replaceAll(/\s+/g, ' ').trim();
 }
 
 function explain(code: string, message: string): { code: string; message: string; hint?: string } {

@@ -145,6 +145,12 @@ const mutated = fc
     }, text),
   );
 
+it('tells a broken escape at the end of a line in one line', () => {
+  const [fault] = parseManifests({ file: 'f', text: 'a: ["10.1.0.0/\\u12]\n' }).diagnostics;
+  expect(fault?.message).toContain('Invalid escape sequence');
+  expect(fault?.message).not.toContain('\n');
+});
+
 describe('parseManifests survives', () => {
   it('mutated manifests', () => {
     fc.assert(fc.property(mutated, survives), { numRuns: 3000, interruptAfterTimeLimit: 3000 });

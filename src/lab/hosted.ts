@@ -131,7 +131,8 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       const answer: PodAnswer = { podIPs: pod.addresses, hostIP, netns: netnsPath(netns) };
       results[index] = answer;
     }
-    if (changed || removed.length > 0 || opened.size > 0) {
+    // A pod that was only wired is not published yet: agents cannot know it, so nobody may wait for them.
+    if (wired.size === 0 && (changed || removed.length > 0 || opened.size > 0)) {
       const objects = mirror.objects();
       await enforcer.enforce(objects);
       // Services that cannot be loaded must not hold up policies and pods.
@@ -151,8 +152,9 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   }
 
   const add = createBatch<Job>((jobs) => parts.queue(() => round(jobs)));
+  const wire = createBatch<Job>((jobs) => parts.queue(() => round(jobs)));
   return {
-    podWire: (params) => add({ kind: 'wire', ...(params as PodOrder) }),
+    podWire: (params) => wire({ kind: 'wire', ...(params as PodOrder) }),
     podOpen: (params) => add({ kind: 'open', ...(params as PodName) }),
     podStop: (params) => add({ kind: 'stop', ...(params as PodName) }),
     async visits(params) {

@@ -320,7 +320,12 @@ function keepAgent(node: string): void {
       '--observe',
       ...args,
     ],
-    { stdio: ['ignore', 'ignore', 'inherit'], env: scriptEnv(), cwd: '/' },
+    // Its temporary files go with the lab's own /run.
+    {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: { ...scriptEnv(), TMPDIR: '/run' },
+      cwd: '/',
+    },
   );
   const again = (): void => {
     if (!stopping) setTimeout(() => keepAgent(node), agentPauseMs);

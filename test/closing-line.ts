@@ -25,5 +25,5 @@ export default class ClosingLine implements Reporter {
 
 function skipReason(result: object): string {
   const note = 'note' in result ? result.note : undefined;
-  return typeof note === 'string' && note !== '' ? note : 'no reason given';
+  return typeof note === 'string' && note !== '' ? note : 'see the line "not run" of its file';
 }

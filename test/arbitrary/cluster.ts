@@ -550,7 +550,15 @@ function ownAddresses(cluster: RandomCluster, kind: string, id: string): string[
   const ofNode = (status.addresses ?? [])
     .filter((a) => a.type === 'InternalIP')
     .map((a) => a.address);
-  return [...(status.podIPs ?? []).map((entry) => entry.ip), ...ofNode];
+  const own = [...(status.podIPs ?? []).map((entry) => entry.ip), ...ofNode];
+  // A hostNetwork pod without an address of its own has its node's.
+  const { hostNetwork, nodeName } = (object?.spec ?? {}) as {
+    hostNetwork?: boolean;
+    nodeName?: string;
+  };
+  return own.length === 0 && hostNetwork === true && nodeName !== undefined
+    ? ownAddresses(cluster, 'Node', nodeName)
+    : own;
 }
 
 /** Whether two ends have addresses of one family; an end whose addresses are not known may. */

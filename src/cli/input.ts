@@ -23,6 +23,7 @@ export interface InputOptions {
   readonly kubeconfig?: string;
   readonly context?: string;
   readonly namespace?: string;
+  /** Changes nothing: what a pod may do depends on policies and labels of other namespaces. */
   readonly allNamespaces?: boolean;
   readonly strictCidr?: boolean;
   readonly set?: readonly string[];
@@ -61,7 +62,7 @@ export function declareInput(command: Command): void {
     .option('--kubeconfig <file>', 'read a live cluster through this kubeconfig')
     .option('--context <name>', 'context of the kubeconfig')
     .option('-n, --namespace <name>', 'namespace for names without one')
-    .option('-A, --all-namespaces', 'read every namespace of the live cluster (the default)')
+    .option('-A, --all-namespaces', 'accepted as by kubectl: every namespace is always read')
     .option('--strict-cidr', 'parse CIDRs as Kubernetes 1.36 and later do')
     .option('--set <name=value>', 'decide what the specification leaves open (repeatable)', collect)
     .option('-q, --quiet', 'no warnings, only errors');

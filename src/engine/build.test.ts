@@ -213,6 +213,19 @@ describe('pods and nodes', () => {
     expect(diagnostics[0]?.message).toContain('a/new, which started last');
   });
 
+  it('S195: pods that started at one time are told apart by name, not by the order of input', () => {
+    const [a, b] = [pod('a/a', { ips: ['10.1.0.1'] }), pod('a/b', { ips: ['10.1.0.1'] })];
+    for (const order of [
+      [a, b],
+      [b, a],
+    ]) {
+      const { snapshot, diagnostics } = build(...order);
+      expect(snapshot.podById.get('a/b')?.addresses).toHaveLength(1);
+      expect(snapshot.podById.get('a/a')?.addresses).toHaveLength(0);
+      expect(diagnostics[0]?.message).toContain('a/b, the last by name');
+    }
+  });
+
   it('lets hostNetwork pods share an address', () => {
     const { diagnostics } = build(
       pod('a/x', { hostNetwork: true, ips: ['10.0.0.1'] }),

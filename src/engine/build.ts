@@ -499,7 +499,7 @@ interface PodEntry extends Entry {
 
 /**
  * Pods, and which of them has an address that several claim: a live pod before a finished one, then
- * the one started last (S195). Two live pods with one address are a fault of the input.
+ * the one started last (S195), then the last by name. Two live pods with one address are a fault of the input.
  */
 function winners(
   entries: readonly Entry[],
@@ -522,8 +522,12 @@ function winners(
         owners.set(address.value, pod);
         continue;
       }
-      const newer = startOf(pod) >= startOf(other) ? pod : other;
+      const newer = startedLater(pod, other) ? pod : other;
       const older = newer === pod ? other : pod;
+      const how =
+        startOf(pod.object) === startOf(other.object)
+          ? 'the last by name of those that started at one time'
+          : 'which started last';
       (older.lost ??= new Set()).add(address.value);
       owners.set(address.value, newer);
       diagnostics.push({
@@ -531,7 +535,7 @@ function winners(
           pod.input,
           'duplicate-pod-address',
           'warning',
-          `pods ${other.namespace}/${other.name} (${placeOf(other.input.source)}) and ${pod.namespace}/${pod.name} both have address ${formatAddress(address)}: it counts as the address of ${newer.namespace}/${newer.name}, which started last`,
+          `pods ${other.namespace}/${other.name} (${placeOf(other.input.source)}) and ${pod.namespace}/${pod.name} both have address ${formatAddress(address)}: it counts as the address of ${newer.namespace}/${newer.name}, ${how}`,
           'status.podIP',
         ),
         object: `Pod ${pod.namespace}/${pod.name}`,
@@ -541,7 +545,14 @@ function winners(
   return pods;
 }
 
-function startOf({ object }: Entry): number {
+/** Of two live pods with one address, whether `a` has it; never a matter of the order of input. */
+function startedLater(a: Entry, b: Entry): boolean {
+  const difference = startOf(a.object) - startOf(b.object);
+  if (difference !== 0) return difference > 0;
+  return `${a.namespace}/${a.name}` > `${b.namespace}/${b.name}`;
+}
+
+function startOf(object: KubeObject): number {
   const text =
     textOf(at(object.status, 'startTime')) ?? textOf(at(object.metadata, 'creationTimestamp'));
   const time = text === undefined ? NaN : Date.parse(text);

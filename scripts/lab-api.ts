@@ -90,6 +90,8 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   services, endpoints of headless services, nodes and outside hosts, over UDP and TCP; other names do
   not exist. Programs of containers and of exec find it in their /etc/resolv.conf, those of
   \`podwall lab exec\` do not.
+- \`--wiring bridge\`: pods are ports of a bridge per node instead of having a route each. Refused when the
+  kernel has no br_netfilter, because policy would not apply between pods of one node.
 - \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.

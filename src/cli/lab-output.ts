@@ -243,7 +243,7 @@ export function renderStatus(status: LabStatus): string {
     `state      up for ${formatDuration(status.uptimeMs)}, as ${status.privileges}`,
     `pods       ${status.readyPods} of ${status.pods} ready`,
     `policies   ${status.policies}`,
-    `stack      ${status.config.stack}`,
+    `stack      ${status.config.stack}, ${status.config.wiring === 'bridge' ? 'pods on bridges' : 'pods routed'}`,
     ...(status.pid === undefined ? [] : [`process    ${status.pid}`]),
     ...(status.stateDir === undefined ? [] : [`state in   ${status.stateDir}`]),
     ...(status.api === undefined

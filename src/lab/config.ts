@@ -28,6 +28,7 @@ export const defaultOutside: readonly OutsideHost[] = [
 export const defaultLabConfig: LabConfig = {
   nodes: ['node-1', 'node-2'],
   stack: 'dual',
+  wiring: 'routed',
   outside: defaultOutside,
 };
 
@@ -52,6 +53,7 @@ export function hasFamily(stack: Stack, family: 4 | 6): boolean {
 /** Fills in defaults and checks names and addresses. Throws `LabError` with the fault. */
 export function completeLabConfig(config: Partial<LabConfig> = {}): LabConfig {
   const stack = config.stack ?? defaultLabConfig.stack;
+  const wiring = config.wiring ?? defaultLabConfig.wiring;
   const nodes = [...(config.nodes ?? defaultLabConfig.nodes)];
   const outside = (config.outside ?? defaultOutside).map((host) => completeHost(host, stack));
   if (nodes.length === 0 || nodes.length > maxNodes) {
@@ -65,7 +67,7 @@ export function completeLabConfig(config: Partial<LabConfig> = {}): LabConfig {
     if (names.has(name)) throw new LabError(`two nodes or outside hosts are called "${name}"`);
     names.add(name);
   }
-  return { nodes, stack, outside };
+  return { nodes, stack, wiring, outside };
 }
 
 function completeHost(host: OutsideHost, stack: Stack): OutsideHost {
@@ -106,6 +108,11 @@ export function podAddresses(config: LabConfig, node: NodePlan, slot: number): s
     addresses.push(`fd00:244:${node.index.toString(16)}::${slot.toString(16)}`);
   }
   return addresses;
+}
+
+/** The node's own addresses in its pod CIDRs, used when pods hang on a bridge. */
+export function podGateways(node: NodePlan): string[] {
+  return node.podCidrs.map((cidr) => cidr.replace(/0?\/\d+$/, '1'));
 }
 
 export function familyOf(address: string): 4 | 6 {

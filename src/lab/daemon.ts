@@ -139,11 +139,12 @@ function createDirect(
   listeners: Listeners,
   queue: Queue,
 ): Record<string, Handler> {
+  const { wiring } = store.config;
   async function carryOut(change: StoreChange, started: number): Promise<ApplyResult> {
     const notices = [...change.notices];
     for (const pod of change.removed) listeners.close(pod.id);
-    await shell(removePodsScript(wirings(change.removed)));
-    await shell(addPodsScript(wirings(change.added)));
+    await shell(removePodsScript(wirings(change.removed), wiring));
+    await shell(addPodsScript(wirings(change.added), wiring));
     if (change.changes.some((one) => one.action !== 'unchanged')) {
       notices.push(...(await enforcer.enforce(store.objects())));
     }
@@ -277,7 +278,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
     internal: Object.keys(order.api ? changes : {}),
     async boot() {
       tell({ kind: 'progress', text: `building ${config.nodes.length} nodes and the wire` });
-      await shell(fabricScript(planNodes(config), config.outside));
+      await shell(fabricScript(planNodes(config), config.outside, config.wiring));
       if (!order.agents) await enforcer.enforce(view.objects());
       tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
       await mapLimited(config.outside, busyLimit(), ({ name, ports = [] }) =>
@@ -395,6 +396,15 @@ async function checkNft(): Promise<void> {
   }
 }
 
+/** Without it the lab would let everything pass between pods of one bridge, and look as if it filtered. */
+function checkBridgeFilter(): void {
+  if (existsSync('/proc/sys/net/bridge/bridge-nf-call-iptables')) return;
+  throw new LabUnavailable(
+    'this kernel has no br_netfilter: packets between pods on one bridge would pass no policy',
+    'as root: modprobe br_netfilter; or use routed pods (--wiring routed)',
+  );
+}
+
 async function main(): Promise<void> {
   const input = createInterface({ input: process.stdin });
   let order: DaemonOrder | undefined;
@@ -432,6 +442,7 @@ async function main(): Promise<void> {
       if (!existsSync(controlPath(stateDir))) stop(order, 1);
     }, socketCheckMs).unref();
     await checkNft();
+    if (config.wiring === 'bridge') checkBridgeFilter();
     await lab.boot();
     ready = true;
     tell({ kind: 'ready' });

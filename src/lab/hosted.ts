@@ -83,6 +83,7 @@ export function wirings(pods: readonly StoredPod[]): PodWiring[] {
 /** The calls `podWire`, `podOpen`, `podStop`, `visits` and `sync`. */
 export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const { mirror, enforcer, listeners } = parts;
+  const { wiring } = mirror.config;
 
   async function round(jobs: readonly Job[]): Promise<unknown[]> {
     const removed: StoredPod[] = [];
@@ -118,9 +119,9 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       }
     });
     const added = [...wired.values()];
-    await parts.shell(removePodsScript(wirings(removed)));
+    await parts.shell(removePodsScript(wirings(removed), wiring));
     try {
-      await parts.shell(addPodsScript(wirings(added)));
+      await parts.shell(addPodsScript(wirings(added), wiring));
     } catch (error) {
       for (const pod of added) mirror.release(pod.uid);
       throw error;

@@ -28,4 +28,5 @@ export type {
   ProbeResult,
   Refusal,
   Stack,
+  Wiring,
 } from './types.ts';

@@ -3,7 +3,7 @@ import type { KubeObject } from '../k8s/types.ts';
 import { planNodes } from './config.ts';
 import { servicesScript } from './services.ts';
 
-const [node] = planNodes({ nodes: ['a'], stack: 'dual', outside: [] });
+const [node] = planNodes({ nodes: ['a'], stack: 'dual', wiring: 'routed', outside: [] });
 if (node === undefined) throw new Error('no node');
 
 const service = (spec: object): KubeObject => ({

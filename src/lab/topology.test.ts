@@ -48,6 +48,24 @@ describe('pod wiring', () => {
     `);
   });
 
+  it('is a port of the bridge, with the node as gateway, and the bridge forgets it', () => {
+    const [nodeLines, podLines] = addPodsScript([pod], 'bridge').split('ip -n ').slice(1);
+    expect(nodeLines?.split('\n').slice(1, -2)).toEqual([
+      'link add v1-2 type veth peer name eth0 address 02:10:00:01:00:02 netns pod-prod_db.0',
+      'link set v1-2 addrgenmode none master cni0 up',
+      'link set v1-2 type bridge_slave hairpin on',
+      'neigh replace 10.244.1.2 lladdr 02:10:00:01:00:02 dev cni0 nud permanent',
+      'neigh replace fd00:244:1::2 lladdr 02:10:00:01:00:02 dev cni0 nud permanent',
+    ]);
+    expect(podLines).toContain('addr add 10.244.1.2/24 dev eth0\n');
+    expect(podLines).toContain('addr add fd00:244:1::2/64 dev eth0 nodad\n');
+    expect(podLines).toContain('route add 0.0.0.0/0 via 10.244.1.1 dev eth0 onlink');
+    expect(podLines).toContain('route add ::/0 via fd00:244:1::1 dev eth0 onlink');
+    expect(removePodsScript([pod], 'bridge')).toContain('neigh del 10.244.1.2 dev cni0');
+    const v4 = { ...pod, addresses: ['10.244.1.2'] };
+    expect(addPodsScript([v4], 'bridge')).not.toMatch(/fd00|::/);
+  });
+
   it('is taken away with every process inside', () => {
     const script = removePodsScript([pod]);
     expect(script).toContain('ip netns pids $n');
@@ -87,6 +105,15 @@ describe('the fabric', () => {
     expect(script).toContain('route add 10.244.2.0/24 via 192.168.200.12 dev n2 onlink');
     const v6 = completeLabConfig({ stack: 'ipv6' });
     expect(fabricScript(planNodes(v6), v6.outside)).not.toMatch(/ (10|172|192|169)\.\d/);
+  });
+
+  it('shows packets between ports of a bridge to the rules of its node', () => {
+    const script = fabricScript([node], [], 'bridge');
+    expect(script).toContain('echo 1 > net/bridge/bridge-nf-call-iptables');
+    expect(script).toContain('echo 1 > net/bridge/bridge-nf-call-ip6tables');
+    expect(script).toContain('addr add 10.244.1.1/24 dev cni0');
+    expect(script).not.toContain('blackhole');
+    expect(fabricScript([node], [])).not.toMatch(/bridge|cni0/);
   });
 
   it('drops what no pod has instead of sending it round', () => {

@@ -4,8 +4,8 @@
  * milliseconds: one `ip` per namespace, one `sh` per batch of pods.
  */
 import { createHash } from 'node:crypto';
-import { familyOf, type NodePlan } from './config.ts';
-import type { OutsideHost } from './types.ts';
+import { familyOf, podGateways, type NodePlan } from './config.ts';
+import type { OutsideHost, Wiring } from './types.ts';
 
 /** What a pod's wiring needs to know. */
 export interface PodWiring {
@@ -20,6 +20,11 @@ export interface PodWiring {
 
 export const fabricNetns = 'fabric';
 export const netnsDirectory = '/run/netns';
+
+/** Name of a node's bridge, with `bridge` wiring. */
+const bridgeName = 'cni0';
+/** A pair of links of which one is a port: a bridge without ports has no carrier, and comes up late. */
+const keeper = ['cni0-up', 'cni0-port'] as const;
 
 /** Next hops that exist only as permanent neighbour entries, so that no first packet waits for ARP or ND. */
 const podGateway = { 4: '169.254.1.1', 6: 'fe80::1' } as const;
@@ -55,6 +60,7 @@ const fabricMac = (index: number): string => mac(0xfa, 0, index);
 const nodeMac = (index: number): string => mac(0x0d, 0, index);
 const fabricHostMac = (index: number): string => mac(0xfb, 0, index);
 const hostMac = (index: number): string => mac(0x0e, 0, index);
+const bridgeMac = (index: number): string => mac(0xb0, 0, index);
 const podMac = (pod: PodWiring): string => mac(0x10, pod.node.index, pod.slot);
 
 function single(address: string): string {
@@ -77,6 +83,11 @@ function gatewayLines(gateway: string, hardware: string, link: string): string[]
   ];
 }
 
+/** With the length of its pod CIDR: others of it are reached without the gateway. */
+function onBridge(address: string): string {
+  return `${address}/${familyOf(address) === 4 ? 24 : 64}`;
+}
+
 function families(addresses: readonly string[]): (4 | 6)[] {
   return [...new Set(addresses.map(familyOf))];
 }
@@ -94,19 +105,47 @@ const forwarding = [
   'if [ -e net/ipv6 ]; then echo 1 > net/ipv6/conf/all/forwarding; fi',
 ];
 
+/** Packets between two ports of a bridge go through the IP rules of the node. */
+const bridgeFilter = [
+  'echo 1 > net/bridge/bridge-nf-call-iptables',
+  'if [ -e net/ipv6 ]; then echo 1 > net/bridge/bridge-nf-call-ip6tables; fi',
+];
+
 /** rp_filter 1 on nodes: a pod cannot send with another pod's IPv4 address. */
-function settings(netns: string, reversePath: 0 | 1): string {
+function settings(netns: string, reversePath: 0 | 1, more: readonly string[] = []): string {
   const lines = [
     'cd /proc/sys',
     ...forwarding,
     `echo ${reversePath} > net/ipv4/conf/all/rp_filter`,
     `echo ${reversePath} > net/ipv4/conf/default/rp_filter`,
+    ...more,
   ];
   return `nsenter --net=${netnsPath(netns)} sh -ec '${lines.join('; ')}'\n`;
 }
 
+/** A bridge that is up before its first pod, with the node as everybody's gateway. */
+function bridgeLines(node: NodePlan): string[] {
+  const [up, port] = keeper;
+  return [
+    `link add ${bridgeName} address ${bridgeMac(node.index)} type bridge forward_delay 0 mcast_snooping 0`,
+    `link set ${bridgeName} addrgenmode none up`,
+    `link add ${up} type veth peer name ${port}`,
+    // It must not answer for the node's addresses.
+    `link set ${up} addrgenmode none arp off up`,
+    `link set ${port} addrgenmode none master ${bridgeName} up`,
+    ...podGateways(node).map(
+      (address) =>
+        `addr add ${onBridge(address)} dev ${bridgeName}${familyOf(address) === 6 ? ' nodad' : ''}`,
+    ),
+  ];
+}
+
 /** Shell text that builds fabric, nodes and outside hosts. */
-export function fabricScript(nodes: readonly NodePlan[], outside: readonly OutsideHost[]): string {
+export function fabricScript(
+  nodes: readonly NodePlan[],
+  outside: readonly OutsideHost[],
+  wiring: Wiring = 'routed',
+): string {
   const names = [
     fabricNetns,
     ...nodes.map((node) => nodeNetns(node.name)),
@@ -132,13 +171,16 @@ export function fabricScript(nodes: readonly NodePlan[], outside: readonly Outsi
     }
     const lines = ['link set lo up', 'link set eth0 addrgenmode none up'];
     for (const address of node.addresses) {
-      lines.push(addAddress(address, 'eth0'), addAddress(podGateway[familyOf(address)], 'lo'));
+      lines.push(addAddress(address, 'eth0'));
+      if (wiring === 'routed') lines.push(addAddress(podGateway[familyOf(address)], 'lo'));
     }
     for (const family of families(node.addresses)) {
       lines.push(...gatewayLines(nodeGateway[family], fabricMac(node.index), 'eth0'));
     }
     // Without this a packet to an address no pod has would go round between node and fabric.
-    for (const cidr of node.podCidrs) lines.push(`route add blackhole ${cidr}`);
+    if (wiring === 'routed') {
+      for (const cidr of node.podCidrs) lines.push(`route add blackhole ${cidr}`);
+    } else lines.push(...bridgeLines(node));
     rest += batch(nodeNetns(node.name), lines);
   }
   outside.forEach((host, position) => {
@@ -172,7 +214,9 @@ export function fabricScript(nodes: readonly NodePlan[], outside: readonly Outsi
       names.map((name) => `netns add ${name}`),
     ),
     settings(fabricNetns, 0),
-    ...nodes.map((node) => settings(nodeNetns(node.name), 1)),
+    ...nodes.map(({ name }) =>
+      settings(nodeNetns(name), 1, wiring === 'bridge' ? bridgeFilter : []),
+    ),
     batch(fabricNetns, fabric),
     rest,
   ].join('');
@@ -181,8 +225,58 @@ export function fabricScript(nodes: readonly NodePlan[], outside: readonly Outsi
 /** Where controls of outside hosts come from. */
 export const fabricAddress = { 4: '192.168.200.1', 6: 'fd00:200::1' } as const;
 
+/** One pod's links, addresses and routes: lines for its node and lines for itself. */
+interface PodLines {
+  readonly node: readonly string[];
+  readonly pod: readonly string[];
+}
+
+/** On a link of its own: host routes, and a next hop that only this pod sees. */
+function routedLines(pod: PodWiring, netns: string): PodLines {
+  const node = [
+    `link add ${pod.link} address ${podGatewayMac} type veth peer name eth0 address ${podMac(pod)} netns ${netns}`,
+    `link set ${pod.link} addrgenmode none up`,
+  ];
+  const lines = ['link set lo up', 'link set eth0 addrgenmode none up'];
+  for (const address of pod.addresses) {
+    node.push(
+      neighbour(address, podMac(pod), pod.link),
+      `route add ${single(address)} dev ${pod.link}`,
+    );
+    lines.push(addAddress(address, 'eth0'));
+  }
+  for (const family of families(pod.addresses)) {
+    lines.push(...gatewayLines(podGateway[family], podGatewayMac, 'eth0'));
+  }
+  return { node, pod: lines };
+}
+
+/**
+ * As a port of the node's bridge. Pods of one node find each other by ARP and neighbour discovery;
+ * `hairpin` lets a pod reach itself through a service.
+ */
+function bridgedLines(pod: PodWiring, netns: string): PodLines {
+  const node = [
+    `link add ${pod.link} type veth peer name eth0 address ${podMac(pod)} netns ${netns}`,
+    `link set ${pod.link} addrgenmode none master ${bridgeName} up`,
+    `link set ${pod.link} type bridge_slave hairpin on`,
+  ];
+  const lines = ['link set lo up', 'link set eth0 addrgenmode none up'];
+  for (const address of pod.addresses) {
+    node.push(neighbour(address, podMac(pod), bridgeName));
+    const settled = familyOf(address) === 6 ? ' nodad' : '';
+    lines.push(`addr add ${onBridge(address)} dev eth0${settled}`);
+  }
+  const own = families(pod.addresses);
+  for (const gateway of podGateways(pod.node)) {
+    if (!own.includes(familyOf(gateway))) continue;
+    lines.push(...gatewayLines(gateway, bridgeMac(pod.node.index), 'eth0'));
+  }
+  return { node, pod: lines };
+}
+
 /** Shell text that wires pods. The node's end is up before the pod's, so that no first packet is lost. */
-export function addPodsScript(pods: readonly PodWiring[]): string {
+export function addPodsScript(pods: readonly PodWiring[], wiring: Wiring = 'routed'): string {
   if (pods.length === 0) return '';
   const byNode = new Map<string, string[]>();
   let rest = '';
@@ -190,22 +284,9 @@ export function addPodsScript(pods: readonly PodWiring[]): string {
     const netns = podNetns(pod.namespace, pod.name);
     const node = byNode.get(pod.node.name) ?? [];
     byNode.set(pod.node.name, node);
-    node.push(
-      `link add ${pod.link} address ${podGatewayMac} type veth peer name eth0 address ${podMac(pod)} netns ${netns}`,
-      `link set ${pod.link} addrgenmode none up`,
-    );
-    const lines = ['link set lo up', 'link set eth0 addrgenmode none up'];
-    for (const address of pod.addresses) {
-      node.push(
-        neighbour(address, podMac(pod), pod.link),
-        `route add ${single(address)} dev ${pod.link}`,
-      );
-      lines.push(addAddress(address, 'eth0'));
-    }
-    for (const family of families(pod.addresses)) {
-      lines.push(...gatewayLines(podGateway[family], podGatewayMac, 'eth0'));
-    }
-    rest += batch(netns, lines);
+    const lines = wiring === 'bridge' ? bridgedLines(pod, netns) : routedLines(pod, netns);
+    node.push(...lines.node);
+    rest += batch(netns, lines.pod);
   }
   return [
     'set -e\n',
@@ -219,13 +300,17 @@ export function addPodsScript(pods: readonly PodWiring[]): string {
 }
 
 /** Shell text that takes pods away with every process in them. */
-export function removePodsScript(pods: readonly PodWiring[]): string {
+export function removePodsScript(pods: readonly PodWiring[], wiring: Wiring = 'routed'): string {
   if (pods.length === 0) return '';
   const byNode = new Map<string, string[]>();
   const names: string[] = [];
   for (const pod of pods) {
     const lines = byNode.get(pod.node.name) ?? [];
     byNode.set(pod.node.name, lines);
+    // Entries of a link of one's own go with it, those of the bridge stay.
+    if (wiring === 'bridge') {
+      lines.push(...pod.addresses.map((address) => `neigh del ${address} dev ${bridgeName}`));
+    }
     // Taking the link away is immediate; the kernel takes its time over the namespace.
     lines.push(`link del ${pod.link}`);
     names.push(podNetns(pod.namespace, pod.name));

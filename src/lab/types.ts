@@ -8,6 +8,13 @@ import type { SourceRange } from '../k8s/diagnostic.ts';
 
 export type Stack = 'ipv4' | 'ipv6' | 'dual';
 
+/**
+ * How pods hang on their node. `routed`: each on a link and a route of its own, as with ptp or Calico.
+ * `bridge`: ports of one bridge per node, as with flannel or the bridge plugin; packets between two
+ * of them are filtered because br_netfilter shows them to the node's IP rules.
+ */
+export type Wiring = 'routed' | 'bridge';
+
 export interface LabPort {
   readonly protocol: Protocol;
   readonly port: number;
@@ -25,6 +32,7 @@ export interface OutsideHost {
 export interface LabConfig {
   readonly nodes: readonly string[];
   readonly stack: Stack;
+  readonly wiring: Wiring;
   readonly outside: readonly OutsideHost[];
 }
 

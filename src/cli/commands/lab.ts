@@ -11,6 +11,7 @@ import type {
   ObjectRef,
   OutsideHost,
   Stack,
+  Wiring,
 } from '../../lab/types.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
 
@@ -45,6 +46,7 @@ function declareUp(command: Command): void {
     .option('--agents', 'an agent on every node enforces, as in a real cluster')
     .option('--nodes <n|names>', 'how many nodes, or their names separated by commas')
     .option('--stack <stack>', 'ipv4, ipv6 or dual (default dual)')
+    .option('--wiring <wiring>', 'routed, or bridge: pods are ports of a bridge (default routed)')
     .option('--outside <name=addresses>', 'a host beside the cluster (repeatable)', collect)
     .addHelpText(
       'after',
@@ -53,6 +55,7 @@ Examples:
   podwall lab up
   podwall lab up -f app/ --nodes 3
   podwall lab up --stack ipv4 --outside office=198.51.100.7
+  podwall lab up --wiring bridge --agents
   podwall lab up --outside cdn=192.0.2.1,2001:db8::1`,
     );
 }
@@ -258,7 +261,12 @@ function readConfig(options: Options): Partial<LabConfig> {
   if (stack !== undefined && !['ipv4', 'ipv6', 'dual'].includes(stack)) {
     throw new CliError(`no such stack: ${stack}`, 2, 'use ipv4, ipv6 or dual');
   }
+  const wiring = options['wiring'] as string | undefined;
+  if (wiring !== undefined && !['routed', 'bridge'].includes(wiring)) {
+    throw new CliError(`no such wiring: ${wiring}`, 2, 'use routed or bridge');
+  }
   return {
+    ...(wiring === undefined ? {} : { wiring: wiring as Wiring }),
     ...(nodes === undefined ? {} : { nodes: readNodes(nodes) }),
     ...(stack === undefined ? {} : { stack: stack as Stack }),
     ...(outside === undefined ? {} : { outside: outside.map(readOutside) }),

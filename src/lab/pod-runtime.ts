@@ -199,8 +199,10 @@ export function createPodRuntime({
     async attach(ref, { tty, stdin }) {
       const pod = podOf(ref.uid);
       const main = pod.mains.get(ref.container);
-      if (main !== undefined) return share(main, stdin);
-      if (pod.object.spec?.containers?.some(({ name }) => name === ref.container) === true) {
+      const container = pod.object.spec?.containers?.find(({ name }) => name === ref.container);
+      const { stdinOnce = false } = (container ?? {}) as { stdinOnce?: boolean };
+      if (main !== undefined) return share(main, { stdin, once: stdinOnce });
+      if (container !== undefined) {
         throw new LabError(`container ${ref.container} runs no command to attach to`);
       }
       // Ephemeral: a shell in the pod's network, for as long as somebody looks.
@@ -235,12 +237,15 @@ export function createPodRuntime({
   };
 }
 
-/** A process that goes on when the one who looks at it leaves. */
-function share(main: PodProcess, wantsInput: boolean): ExecSession {
+/** A process that goes on when the one who looks at it leaves; `once`: its input ends with theirs. */
+function share(
+  main: PodProcess,
+  { stdin: wantsInput, once }: { readonly stdin: boolean; readonly once: boolean },
+): ExecSession {
   const stdin = new PassThrough();
   const stdout = new PassThrough();
   const stderr = new PassThrough();
-  if (wantsInput) stdin.pipe(main.stdin, { end: false });
+  if (wantsInput) stdin.pipe(main.stdin, { end: once });
   main.stdout.pipe(stdout);
   main.stderr.pipe(stderr);
   return {

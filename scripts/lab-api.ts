@@ -101,18 +101,21 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 
 ## Faults
 
-The admin socket (a Unix socket, mode 0600) takes one JSON order in each POST and answers with JSON.
-Rules (\`addFault\`) match requests by resource, verb and user, strike with a probability and at most
-so many times, and are drawn from a seeded generator.
+\`podwall lab fault\` orders them in a running lab; \`podwall lab fault --help\` lists the words. It speaks to
+the admin socket, \`faults.sock\` beside the kubeconfig (a Unix socket, mode 0600), which takes one
+JSON order in each POST and answers with JSON. Rules (\`addFault\`) match requests by resource, verb
+and user, strike with a probability and at most so many times, and are drawn from a seeded generator.
+An order that names an unknown field, resource or value is refused.
 
 | order | effect |
 | --- | --- |
-| addFault, removeFault, clearFaults, listFaults | rules with \`code\`, \`retryAfterSeconds\`, \`delayMs\`, \`reset\`, \`pageSize\`, \`splitBytes\`, \`watchForMs\` with \`watchEnd\` (close, reset, expire, stall), \`noBookmarks\`, \`noWatchList\`, \`dropEndBookmark\`, \`duplicate\` |
-| closeWatches, resetWatches, stallWatches, resumeWatches, expireWatches, repeatEvents | open watches, by resource and user |
+| addFault, removeFault, clearFaults, listFaults | rules with \`code\` and \`retryAfterSeconds\`, \`delayMs\`, \`reset\`, \`pageSize\`, \`splitBytes\`, \`cutBytes\`, \`watchForMs\` with \`watchEnd\` (close, reset, expire, stall), \`noBookmarks\`, \`noWatchList\`, \`dropEndBookmark\`, \`duplicate\`, \`lateDeleteMs\`. clearFaults also ends stalls and gives reused addresses back |
+| closeWatches, resetWatches, stallWatches, resumeWatches, expireWatches, repeatEvents, replayEvents | open watches, by resource and user |
 | compact, skipVersions | history is forgotten; versions jump |
-| restart | every connection is cut, new ones are refused for a while |
-| addToken, revokeToken | token rotation, 401 |
-| reuseAddress, touch | a pod with the address of another; an event without a change |
+| restart | every connection is cut, new ones are cut for a while |
+| rotateToken | a new token for a user, written where the old one was handed out (the kubeconfig; the agents' token file); then the old one gets 401 |
+| addToken, revokeToken | a token more, a token less |
+| reuseAddress, touch | a pod is said to have the address of another; an event without a change |
 `;
 
 const labApiPage = await format(page, { parser: 'markdown', printWidth: 100 });

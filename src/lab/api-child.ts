@@ -25,6 +25,9 @@ export type ApiNews =
 /** Written for the agents, where only the lab's processes see it. */
 export const agentKubeconfig = '/run/podwall-agents.kubeconfig';
 
+/** The agents' token, beside the kubeconfig that names it: it may be replaced while they run. */
+export const agentTokenFile = '/run/podwall-agents.token';
+
 /** Where the socket that listens on the host's loopback is inherited. */
 export const apiSocketFd = 3;
 

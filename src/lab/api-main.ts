@@ -5,11 +5,19 @@
  */
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { writeKubeconfig } from './api/kubeconfig.ts';
+import { startAdminSocket } from './api/admin.ts';
+import { writeKubeconfig, writeSecret } from './api/kubeconfig.ts';
 import { kindOf } from './api/registry.ts';
 import { dualServiceRanges, type ServiceRanges } from './api/service-address.ts';
+import { adminUser } from './api/server.ts';
 import { startLabApi, type LabApi } from './api/start.ts';
-import { agentKubeconfig, apiSocketFd, type ApiNews, type ApiOrder } from './api-child.ts';
+import {
+  agentKubeconfig,
+  agentTokenFile,
+  apiSocketFd,
+  type ApiNews,
+  type ApiOrder,
+} from './api-child.ts';
 import { createApiObjects } from './api-objects.ts';
 import { hasFamily, planNodes } from './config.ts';
 import { dnsImage, dnsPodId } from './dns.ts';
@@ -18,7 +26,7 @@ import { bindPorts } from './listeners.ts';
 import { followStore } from './object-sync.ts';
 import { holdContainerRoot } from './pod-process.ts';
 import { createPodRuntime, type Call } from './pod-runtime.ts';
-import { apiControlPath, controlPath, kubeconfigPath } from './state-dir.ts';
+import { apiControlPath, controlPath, faultSocketPath, kubeconfigPath } from './state-dir.ts';
 import { fabricAddress, fabricNetns } from './topology.ts';
 import type { LabObject, ObjectRef, Stack } from './types.ts';
 
@@ -75,6 +83,7 @@ function startDns(api: LabApi, address: string): void {
 }
 
 const clusterPort = 6443;
+const agentUser = 'podwall-agent';
 
 /** The address of the API on the wire between the nodes. */
 function clusterHost(stack: Stack): string {
@@ -95,13 +104,14 @@ async function openToNodes(api: LabApi, stack: Stack): Promise<void> {
     },
   );
   if (faults.length > 0) throw new Error(faults.join('; '));
+  await writeSecret(
+    agentTokenFile,
+    api.addToken({ name: agentUser, groups: ['system:nodes', 'system:authenticated'] }),
+  );
   await writeKubeconfig(agentKubeconfig, {
     server: `https://${clusterHost(stack)}:${clusterPort}`,
     authority: api.certificate.cert,
-    token: api.addToken({
-      name: 'podwall-agent',
-      groups: ['system:nodes', 'system:authenticated'],
-    }),
+    tokenFile: agentTokenFile,
   });
 }
 
@@ -138,10 +148,14 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
     objects: async () => objects.objects(),
   });
   const kubeconfig = kubeconfigPath(stateDir);
-  await writeKubeconfig(kubeconfig, {
-    server: api.url,
-    authority: api.certificate.cert,
-    token: api.token,
+  const handOut = (token: string): Promise<void> =>
+    writeKubeconfig(kubeconfig, { server: api.url, authority: api.certificate.cert, token });
+  await handOut(api.token);
+  await startAdminSocket(api, faultSocketPath(stateDir), {
+    async onToken(user, token) {
+      if (user === agentUser) await writeSecret(agentTokenFile, token);
+      else if (user === adminUser) await handOut(token);
+    },
   });
   startDns(api, dnsAddress);
   if (agents) await openToNodes(api, config.stack);

@@ -32,6 +32,11 @@ export function apiControlPath(stateDir: string): string {
   return join(stateDir, 'api.sock');
 }
 
+/** Where the API's process takes orders for faults. */
+export function faultSocketPath(stateDir: string): string {
+  return join(stateDir, 'faults.sock');
+}
+
 export function kubeconfigPath(stateDir: string): string {
   return join(stateDir, 'kubeconfig');
 }
@@ -41,6 +46,7 @@ export function labFiles(stateDir: string): string[] {
   return [
     controlPath(stateDir),
     apiControlPath(stateDir),
+    faultSocketPath(stateDir),
     kubeconfigPath(stateDir),
     logPath(stateDir),
   ];
@@ -86,6 +92,7 @@ export async function removeStateDir(stateDir: string): Promise<void> {
 export async function removeStaleSocket(stateDir: string): Promise<void> {
   await rm(controlPath(stateDir), { force: true });
   await rm(apiControlPath(stateDir), { force: true });
+  await rm(faultSocketPath(stateDir), { force: true });
 }
 
 /** Own private directories that `isDead` says have no lab any more: both it and its parent were killed. */

@@ -14,6 +14,7 @@ import type {
   Wiring,
 } from '../../lab/types.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
+import { declareFault, runFault } from '../lab-fault.ts';
 
 const help = `
 Examples:
@@ -141,6 +142,7 @@ export const lab: CommandModule = {
     declareUp(command);
     declareObjects(command);
     declareUse(command);
+    declareFault(command);
   },
   async run(io, args, options) {
     const [name = '', ...rest] = args;
@@ -532,6 +534,11 @@ const down: Sub = async (io) => {
   return 0;
 };
 
+const fault: Sub = async (io, args, options) => {
+  const { stateDir = '' } = await (await connected()).status();
+  return runFault(io, stateDir, args, options);
+};
+
 const subcommands: Readonly<Record<string, Sub>> = {
   up,
   apply,
@@ -540,5 +547,6 @@ const subcommands: Readonly<Record<string, Sub>> = {
   exec,
   probe,
   status,
+  fault,
   down,
 };

@@ -23,6 +23,8 @@ export interface FaultEffect {
   readonly pageSize?: number;
   /** Replies leave in pieces of this many bytes, with pauses. */
   readonly splitBytes?: number;
+  /** Replies end after this many bytes with a cut connection. */
+  readonly cutBytes?: number;
   /** Watches end after this many milliseconds, in order or by a reset. */
   readonly watchForMs?: number;
   readonly watchEnd?: 'close' | 'reset' | 'expire' | 'stall';
@@ -31,6 +33,8 @@ export interface FaultEffect {
   readonly dropEndBookmark?: boolean;
   /** Every event of a watch is sent twice. */
   readonly duplicate?: boolean;
+  /** Pods stay known this long after their network is gone and their address is free. Alone in a rule. */
+  readonly lateDeleteMs?: number;
 }
 
 export interface FaultRule extends FaultMatch, FaultEffect {
@@ -42,6 +46,9 @@ export interface FaultRule extends FaultMatch, FaultEffect {
   readonly times?: number;
 }
 
+/** A rule in force; `left`: how often it may still strike. */
+export type ListedFault = FaultRule & { readonly left?: number };
+
 export interface RequestFacts {
   readonly resource: string;
   readonly verb: string;
@@ -52,12 +59,14 @@ export interface Faults {
   add(rule: FaultRule): string;
   remove(id: string): boolean;
   clear(): void;
-  list(): readonly FaultRule[];
+  list(): readonly ListedFault[];
   /** The effects that strike this request, later rules over earlier ones. */
   effectOn(request: RequestFacts): FaultEffect;
   /** Is this forbidden for good by a rule? Used for access reviews; never random. */
   forbids(request: RequestFacts): boolean;
   random(): number;
+  /** How long the pod that has just ended stays known, in milliseconds; mostly 0. */
+  lateDeleteMs(): number;
 }
 
 /** A small seeded generator (mulberry32). */
@@ -80,6 +89,14 @@ export function createFaults(seed = 1): Faults {
   const random = seededRandom(seed);
   const rules = new Map<string, { rule: FaultRule; left: number }>();
   let count = 0;
+  /** Whether a rule that matches strikes now; counts when it does. */
+  const strikes = (entry: { readonly rule: FaultRule; left: number }): boolean => {
+    if (entry.left <= 0) return false;
+    const { probability } = entry.rule;
+    if (probability !== undefined && random() >= probability) return false;
+    entry.left -= 1;
+    return true;
+  };
   return {
     random,
     add(rule) {
@@ -92,17 +109,26 @@ export function createFaults(seed = 1): Faults {
     clear() {
       rules.clear();
     },
-    list: () => [...rules.values()].map(({ rule }) => rule),
+    list: () =>
+      [...rules.values()].map(({ rule, left }) =>
+        rule.times === undefined ? rule : { ...rule, left },
+      ),
     effectOn(request) {
       let effect: FaultEffect = {};
       for (const entry of rules.values()) {
         const { rule } = entry;
-        if (entry.left <= 0 || !applies(rule, request)) continue;
-        if (rule.probability !== undefined && random() >= rule.probability) continue;
-        entry.left -= 1;
-        effect = { ...effect, ...rule };
+        if (rule.lateDeleteMs === undefined && applies(rule, request) && strikes(entry))
+          effect = { ...effect, ...rule };
       }
       return effect;
+    },
+    lateDeleteMs() {
+      let longest = 0;
+      for (const entry of rules.values()) {
+        const { lateDeleteMs } = entry.rule;
+        if (lateDeleteMs !== undefined && strikes(entry)) longest = Math.max(longest, lateDeleteMs);
+      }
+      return longest;
     },
     forbids: (request) =>
       [...rules.values()].some(

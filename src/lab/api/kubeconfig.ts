@@ -7,7 +7,9 @@ export interface KubeconfigParts {
   readonly server: string;
   /** PEM of the authority; absent for plain HTTP. */
   readonly authority?: string;
-  readonly token: string;
+  readonly token?: string;
+  /** In place of the token: a file that holds it and may be replaced, as in a pod. */
+  readonly tokenFile?: string;
   /** Name of cluster, user and context. */
   readonly name?: string;
 }
@@ -32,7 +34,13 @@ function kubeconfigText(parts: KubeconfigParts): string {
           },
         },
       ],
-      users: [{ name, user: { token: parts.token } }],
+      users: [
+        {
+          name,
+          user:
+            parts.tokenFile === undefined ? { token: parts.token } : { tokenFile: parts.tokenFile },
+        },
+      ],
       contexts: [{ name, context: { cluster: name, user: name, namespace: 'default' } }],
       'current-context': name,
     },
@@ -42,9 +50,14 @@ function kubeconfigText(parts: KubeconfigParts): string {
 }
 
 /** Writes it with mode 0600, whole or not at all. */
-export async function writeKubeconfig(file: string, parts: KubeconfigParts): Promise<void> {
+export function writeKubeconfig(file: string, parts: KubeconfigParts): Promise<void> {
+  return writeSecret(file, kubeconfigText(parts));
+}
+
+/** Any text with mode 0600, whole or not at all. */
+export async function writeSecret(file: string, text: string): Promise<void> {
   const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, kubeconfigText(parts), { mode: 0o600 });
+  await writeFile(temporary, text, { mode: 0o600 });
   await chmod(temporary, 0o600);
   await rename(temporary, file);
 }

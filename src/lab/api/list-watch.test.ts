@@ -223,3 +223,55 @@ describe('watches', () => {
     ).toEqual([3, 0]);
   });
 });
+
+describe('stalled and replayed watches', () => {
+  it('a watch that ends while it is stalled says no version it has not delivered', () => {
+    const seen = watch('resourceVersion=1&allowWatchBookmarks=true');
+    put('a');
+    seen.watch.stall(true);
+    put('b');
+    seen.watch.close();
+    expect(brief(seen)).toEqual(['ADDED a@2']);
+    expect(seen.ended).toBe(true);
+    const control = watch('resourceVersion=3&allowWatchBookmarks=true');
+    control.watch.close();
+    expect(brief(control)).toEqual(['BOOKMARK -@3']);
+  });
+
+  it('a stalled watch that expires says so at once', () => {
+    const seen = watch('resourceVersion=1');
+    seen.watch.stall(true);
+    put('a');
+    seen.watch.expire();
+    expect(seen.events).toMatchObject([{ type: 'ERROR', object: { code: 410 } }]);
+  });
+
+  it('more than it keeps: after the stall it expires instead of leaving a gap', () => {
+    const seen = watch('resourceVersion=1');
+    seen.watch.stall(true);
+    expect(seen.watch.stalled()).toBe(true);
+    for (let index = 0; index <= 10_000; index += 1) put('a');
+    seen.watch.stall(false);
+    expect(seen.watch.stalled()).toBe(false);
+    expect(seen.events.length).toBe(10_001);
+    expect(seen.events.at(-1)).toMatchObject({ type: 'ERROR', object: { code: 410 } });
+    expect(seen.ended).toBe(true);
+  });
+
+  it('replay sends the last events of history, and only what was sent before', () => {
+    const seen = watch('resourceVersion=1');
+    put('a');
+    put('b');
+    put('c');
+    seen.watch.replay(2);
+    put('d');
+    expect(brief(seen)).toEqual([
+      'ADDED a@2',
+      'ADDED b@3',
+      'ADDED c@4',
+      'ADDED b@3',
+      'ADDED c@4',
+      'ADDED d@5',
+    ]);
+  });
+});

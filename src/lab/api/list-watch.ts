@@ -193,6 +193,9 @@ export interface WatchSink {
   end(): void;
 }
 
+/** Events kept for a watch that is stalled; a real one would lose its connection sooner. */
+const heldAtMost = 10_000;
+
 export interface WatchOptions {
   readonly store: Store;
   readonly selection: Selection;
@@ -221,8 +224,11 @@ export interface Watch {
   expire(): void;
   /** Holds events back (a fault) or lets them go. */
   stall(stalled: boolean): void;
+  stalled(): boolean;
   /** Sends the last event again (a fault). */
   repeat(): void;
+  /** Sends the last events of history again, with the versions they had (a fault). */
+  replay(count: number): void;
 }
 
 /** Errors: 400, 422 for a bad combination of options, 504; a version too old is an ERROR event. */
@@ -239,6 +245,8 @@ export function startWatch(options: WatchOptions): Watch {
   let columns = true;
   let last = '';
   let held: string[] | undefined;
+  /** More came during a stall than is kept. */
+  let lost = false;
   let done = false;
   const timers: NodeJS.Timeout[] = [];
 
@@ -246,8 +254,9 @@ export function startWatch(options: WatchOptions): Watch {
     if (done) return;
     const text = `{"type":"${eventType}","object":${json}}\n`;
     last = text;
-    if (held) held.push(text);
-    else sink.send(text);
+    if (!held) sink.send(text);
+    else if (held.length < heldAtMost) held.push(text);
+    else lost = true;
   };
   const sendObject = (eventType: string, object: ApiObject): void => {
     send(eventType, encodeObject(type, object, encoding, options.now(), columns));
@@ -294,18 +303,21 @@ export function startWatch(options: WatchOptions): Watch {
   };
   const finish = (): void => {
     done = true;
+    held = undefined;
     unlisten();
     for (const timer of timers) clearTimeout(timer);
   };
   const close = (): void => {
     if (done) return;
-    held = undefined;
-    if (bookmarks) bookmark();
+    // The version of a bookmark would jump over the events that a stall holds back.
+    if (bookmarks && !held) bookmark();
     finish();
     sink.end();
   };
   const expire = (message: string): void => {
     if (done) return;
+    // What a stall held back is in the list that follows.
+    held = undefined;
     send('ERROR', JSON.stringify(statusOf(expired(message))));
     finish();
     sink.end();
@@ -352,7 +364,17 @@ export function startWatch(options: WatchOptions): Watch {
         const waiting = held ?? [];
         held = undefined;
         for (const text of waiting) sink.send(text);
+        if (lost) expire('events were lost while the watch was stalled');
       }
+    },
+    stalled: () => held !== undefined,
+    replay(count) {
+      if (done) return;
+      const past = store.eventsAfter(type.bucket, store.oldest()) ?? [];
+      const before = sent;
+      for (const event of past.filter(({ version }) => version <= before).slice(-count))
+        deliver(event);
+      sent = before;
     },
     repeat() {
       if (last !== '' && !done) sink.send(last);

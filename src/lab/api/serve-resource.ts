@@ -225,6 +225,11 @@ async function sendText(
       : {}),
   });
   const step = effect.splitBytes ?? 0;
+  if (effect.cutBytes !== undefined && effect.cutBytes < bytes.length) {
+    // What was written goes out before the end; a reset could overtake it.
+    response.write(bytes.subarray(0, effect.cutBytes), () => response.socket?.destroySoon());
+    return;
+  }
   if (step <= 0) {
     response.end(bytes);
     return;

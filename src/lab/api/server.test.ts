@@ -479,7 +479,7 @@ describe('faults and the admin socket', () => {
     const { body } = await order({ order: 'addFault', rule: { resource: 'pods', code: 500 } });
     expect((await call('/api/v1/pods')).code).toBe(500);
     expect(await order({ order: 'removeFault', id: String(body['id']) })).toMatchObject({
-      body: { removed: true },
+      body: { removed: 1 },
     });
     expect((await order({ order: 'dance' })).code).toBe(400);
     await call(pods, { method: 'POST', body: pod('r1') });

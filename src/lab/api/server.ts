@@ -28,7 +28,7 @@ export interface ServerOptions {
   /** Names and addresses by which clients may call the server, besides loopback. */
   readonly hosts?: readonly string[];
   readonly certificate?: Certificate;
-  /** The first token; made at random when absent. Its user is `podwall-admin`. */
+  /** The first token; made at random when absent. Its user is `adminUser`. */
   readonly token?: string;
   readonly faults?: Faults;
   /** Milliseconds between bookmarks of a watch. */
@@ -53,6 +53,10 @@ export interface ApiServer {
   addToken(user: User, token?: string): string;
   /** After this the token gets 401. */
   revokeToken(token: string): void;
+  /**
+   * A new token beside those the user has; `revoke` ends the old ones. Error: nobody has that name.
+   */
+  rotateToken(user: string): { readonly token: string; revoke(): void };
   /** Serves a connection that somebody else accepted. */
   accept(socket: Socket): void;
   /** Cuts every connection at once, refuses new ones for a while, then listens again. */
@@ -67,6 +71,9 @@ export interface ServerState {
   readonly watches: Set<OpenWatch>;
   readonly bookmarkEvery: number;
 }
+
+/** Whose token the kubeconfig of the lab holds. */
+export const adminUser = 'podwall-admin';
 
 const loopback = new Set(['127.0.0.1', 'localhost', '[::1]', '::1']);
 
@@ -107,7 +114,7 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
   const certificate = options.certificate ?? (await createCertificate());
   const token = options.token ?? randomBytes(24).toString('base64url');
   const users = new Map<string, User>([
-    [token, { name: 'podwall-admin', groups: ['system:masters', 'system:authenticated'] }],
+    [token, { name: adminUser, groups: ['system:masters', 'system:authenticated'] }],
   ]);
   const state: ServerState = {
     writer: options.writer,
@@ -250,6 +257,22 @@ export async function startApiServer(options: ServerOptions): Promise<ApiServer>
     },
     revokeToken(gone) {
       users.delete(gone);
+    },
+    rotateToken(name) {
+      const old = [...users].filter(([, user]) => user.name === name);
+      const user = old[0]?.[1];
+      if (user === undefined) {
+        const known = [...new Set([...users.values()].map((one) => one.name))];
+        throw new Error(`no user ${name}; known: ${known.join(', ')}`);
+      }
+      const made = randomBytes(24).toString('base64url');
+      users.set(made, user);
+      return {
+        token: made,
+        revoke() {
+          for (const [gone] of old) users.delete(gone);
+        },
+      };
     },
     accept(socket) {
       if (refusing) socket.destroy();

@@ -81,10 +81,14 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
   const certificate = await createCertificate(options.hosts);
   const keeper = options.stateFile === undefined ? undefined : keepState(store, options.stateFile);
   for (const node of options.nodes ?? defaultNodes) putNode(writer, node);
+  const faults = createFaults(seed);
   const controllers = [
     startNamespaceController(writer, certificate.cert),
     startGarbageCollector(writer),
-    startKubelet(writer, options.runtime, { recordEvents: options.recordEvents !== false }),
+    startKubelet(writer, options.runtime, {
+      recordEvents: options.recordEvents !== false,
+      lateDeleteMs: () => faults.lateDeleteMs(),
+    }),
     ...startWorkloadControllers(writer),
     startEndpointsController(writer),
     startEventExpiry(writer),
@@ -93,7 +97,7 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     writer,
     runtime: options.runtime,
     certificate,
-    faults: createFaults(seed),
+    faults,
     ...(options.port === undefined ? {} : { port: options.port }),
     ...(options.address === undefined ? {} : { address: options.address }),
     ...(options.hosts === undefined ? {} : { hosts: options.hosts }),

@@ -57,7 +57,11 @@ const isReady = (node: ApiObject): boolean =>
 export function startKubelet(
   writer: Writer,
   runtime: PodRuntime,
-  options: { readonly recordEvents?: boolean } = {},
+  options: {
+    readonly recordEvents?: boolean;
+    /** A fault: how long a pod that has ended stays known, in milliseconds. */
+    readonly lateDeleteMs?: () => number;
+  } = {},
 ): Controller {
   const { store } = writer;
   const pods = new Map<string, Running>();
@@ -216,7 +220,12 @@ export function startKubelet(
     const all = starting
       ? stopped.then(() => entry.settled).then(() => runtime.stop(uid, 0))
       : stopped;
-    all.then(gone, gone);
+    const end = (): void => {
+      const late = options.lateDeleteMs?.() ?? 0;
+      if (late > 0) setTimeout(gone, late).unref();
+      else gone();
+    };
+    all.then(end, end);
   };
 
   runtime.onExit?.((exit) => {

@@ -44,6 +44,7 @@ describe.skipIf(unavailable !== undefined)('faults in a running lab', () => {
   let runtime = '';
   let kubeconfig = '';
   let lab: Lab;
+  let target = '';
   const previous = process.env['XDG_RUNTIME_DIR'];
 
   async function podwall(...argv: string[]): Promise<Outcome> {
@@ -78,14 +79,20 @@ describe.skipIf(unavailable !== undefined)('faults in a running lab', () => {
       child.stdin.end(input);
     });
   }
-  /** Whether packets of prod reach dev: OPEN or DROPPED, by real probes. */
-  const outcome = async (): Promise<string> => {
+  /** Whether packets of prod reach dev: OPEN or DROPPED, with the probe's evidence. */
+  const probed = async (): Promise<string> => {
     const { results } = await lab.probe({
       from: ['prod/prodserver-1'],
       to: ['dev/devserver-2'],
       family: 4,
     });
     return results.map((one) => one.outcome).join();
+  };
+  /** The same while agents are in trouble, for which a probe would wait: one connection. */
+  const outcome = async (): Promise<string> => {
+    const command = `/agnhost connect ${target}:80 --timeout=2s --protocol=tcp`;
+    const { code, text } = await kubectl(`exec -n prod prodserver-1 -- ${command}`);
+    return code === 0 ? 'OPEN' : text.includes('TIMEOUT') ? 'DROPPED' : text;
   };
 
   beforeAll(async () => {
@@ -96,7 +103,7 @@ describe.skipIf(unavailable !== undefined)('faults in a running lab', () => {
     expect(up, up.text).toMatchObject({ code: 0 });
     lab = (await connectLab()) as Lab;
     // Discovery once, so that later requests are the ones a test means.
-    await kubectl('get pods -A');
+    target = (await kubectl('get pod devserver-2 -n dev -o jsonpath={.status.podIP}')).text;
   });
   afterAll(async () => {
     await (await connectLab())?.down();
@@ -158,6 +165,7 @@ describe.skipIf(unavailable !== undefined)('faults in a running lab', () => {
     expect(await outcome()).toBe('OPEN');
     expect((await kubectl('apply -f -', denyIngress)).code).toBe(0);
     await expect.poll(outcome, { timeout: 30_000 }).toBe('DROPPED');
+    expect(await probed()).toBe('DROPPED');
   });
 
   it('agents keep enforcing while the API is in trouble, and catch up after it', async () => {
@@ -173,6 +181,7 @@ describe.skipIf(unavailable !== undefined)('faults in a running lab', () => {
     expect(await outcome()).toBe('OPEN');
     await fault('resume');
     await expect.poll(outcome, { timeout: 30_000 }).toBe('DROPPED');
+    expect(await probed()).toBe('DROPPED');
     await fault('short 200 --end reset --user podwall-agent');
     await fault('duplicate --user podwall-agent');
     await fault('restart 300');

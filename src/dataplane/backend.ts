@@ -5,7 +5,7 @@
 import type { DataplaneOptions, Drop, NodeProgram } from './model.ts';
 import { defaultDataplaneOptions } from './model.ts';
 import { readDrops, readTable } from './listing.ts';
-import { applyOperations, plan, transactionText } from './plan.ts';
+import { applyOperations, plan, transactionText, unhookLines } from './plan.ts';
 import type { Phase, Transaction } from './plan.ts';
 import { checkOptions, families, maxEpoch, observedGroup, observedTotal } from './render.ts';
 import { emptyTable } from './state.ts';
@@ -243,8 +243,11 @@ export function createBackend(settings: BackendOptions): Backend {
     cleanup: () =>
       enqueue(async () => {
         belief = undefined;
+        // Adding first makes the deletion succeed whether or not the table exists.
         for (const table of tables)
-          // Adding first makes the deletion succeed whether or not the table exists.
+          await must([`add table inet ${table}`, ...unhookLines(table), ''].join('\n'), 'cleanup');
+        await new Promise((resolve) => setTimeout(resolve, settings.collectAfterMs ?? 10));
+        for (const table of tables)
           await must(`add table inet ${table}\ndelete table inet ${table}\n`, 'cleanup');
       }),
   };

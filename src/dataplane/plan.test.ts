@@ -132,7 +132,10 @@ describe('order of transactions', () => {
       'prepare podwall_b',
       'switch podwall_b',
       'collect podwall',
+      'collect podwall',
     ]);
+    // Packets inside the old table must find its maps: its hooks go first.
+    expect(outline(transactions).slice(2)).toEqual(['collect: unhook', 'collect: delete-table']);
     expect(transactions[0]?.operations[0]).toMatchObject({ kind: 'frame', epoch: 8 });
   });
 

@@ -67,6 +67,7 @@ export type Operation =
   | { readonly kind: 'delete-chain'; readonly name: string }
   | { readonly kind: 'delete-port-map'; readonly name: string }
   | { readonly kind: 'delete-group'; readonly name: string }
+  | { readonly kind: 'unhook' }
   | { readonly kind: 'delete-table' };
 
 export interface Transaction {
@@ -96,7 +97,15 @@ export function plan(
   const doomed = (keep: TableState | undefined): Transaction[] =>
     actual
       .filter((state) => state !== keep && (state.hooked || keep !== undefined))
-      .map(({ table }) => ({ phase: 'collect', table, operations: [{ kind: 'delete-table' }] }));
+      .flatMap(({ table, hooked }) => {
+        const step = (kind: 'unhook' | 'delete-table'): Transaction => ({
+          phase: 'collect',
+          table,
+          operations: [{ kind }],
+        });
+        // A packet inside goes by the old rules, but looks into maps that are gone at once.
+        return hooked ? [step('unhook'), step('delete-table')] : [step('delete-table')];
+      });
   if (base !== undefined && sound(base)) return [...planInPlace(desired, base), ...doomed(base)];
 
   // Another frame, a damaged one, or none: a second table beside the first. While both stand, both must agree.
@@ -366,6 +375,9 @@ export function applyOperations(state: TableState, operations: readonly Operatio
       case 'hooks':
         state.hooked = true;
         break;
+      case 'unhook':
+        state.hooked = false;
+        break;
       case 'delete-chain':
         state.chains.delete(operation.name);
         break;
@@ -378,6 +390,14 @@ export function applyOperations(state: TableState, operations: readonly Operatio
       case 'delete-table':
         break;
     }
+}
+
+/** Takes a table's base chains away, those that are there; packets inside find everything else. */
+export function unhookLines(table: string): string[] {
+  // Adding first makes the deletion succeed whether or not the chain exists.
+  return ['h_forward', 'h_input', 'h_output'].flatMap((chain) =>
+    ['add', 'flush', 'delete'].map((verb) => `${verb} chain inet ${table} ${chain}`),
+  );
 }
 
 /** The nft script of a transaction: what one `nft -f` commits. */
@@ -457,6 +477,9 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
         break;
       case 'delete-port-map':
       case 'delete-group':
+        break;
+      case 'unhook':
+        lines.push(...unhookLines(table));
         break;
       case 'delete-table':
         lines.push(`delete table inet ${table}`);

@@ -13,6 +13,11 @@ export interface BedPod {
   readonly node: 1 | 2;
   /** Last part of the address: 10.244.<node>.<host> and fd00:244:<node>::<host>. */
   readonly host: number;
+  /**
+   * The kernel makes so many of each UDP packet to ports 7000 to 7099, each from a random source port:
+   * user space alone cannot send as many as a node can judge.
+   */
+  readonly copies?: number;
 }
 
 export interface PodProcess {
@@ -48,7 +53,9 @@ export type Question =
   | {
       readonly do: 'flood';
       readonly host: string;
+      /** Taken in turn; `targets` beside `host`, for a pod that floods several. */
       readonly ports: readonly number[];
+      readonly targets?: readonly { readonly host: string; readonly port: number }[];
       readonly batch: number;
       readonly pauseMs: number;
       readonly maxMs: number;
@@ -80,6 +87,33 @@ export async function canMakeBed(): Promise<string | undefined> {
   const tried = await run('unshare', ['--net', '--mount', '--pid', '--fork', 'true']);
   return tried.code === 0 ? undefined : `no private namespaces here: ${tried.stderr.trim()}`;
 }
+
+/** The pod's link with a namespace in the middle that forwards frames and copies floods. */
+const multiplied = (node: string, veth: string, pod: string, copies: number): string => {
+  // Of a number of 32 bits the upper 16 become the port.
+  const port = 'udp sport set numgen random mod 4294967295';
+  return `
+ip netns add x-${pod}
+link ${node} ${veth} x-${pod} out
+link x-${pod} in ${pod} eth0
+ip -n x-${pod} link set in promisc on; ip -n x-${pod} link set out promisc on
+ip netns exec x-${pod} nft -f - <<'X'
+table netdev copy {
+  chain copies {
+${`    ${port} dup to "out"\n`.repeat(copies - 1)}    ${port} fwd to "out"
+  }
+  chain up {
+    type filter hook ingress device "in" priority 0
+    udp dport 7000-7099 goto copies
+    fwd to "out"
+  }
+  chain down {
+    type filter hook ingress device "out" priority 0
+    fwd to "in"
+  }
+}
+X`;
+};
 
 const topology = (pods: readonly BedPod[]): string => `
 set -e
@@ -114,7 +148,11 @@ ${pods
     const node = `node-${pod.node}`;
     const veth = `v${index}`;
     return `
-link ${node} ${veth} ${pod.name} eth0
+${
+  pod.copies === undefined
+    ? `link ${node} ${veth} ${pod.name} eth0`
+    : multiplied(node, veth, pod.name, pod.copies)
+}
 ip -n ${node} addr add 10.244.${pod.node}.1/32 dev ${veth}
 ip -n ${node} addr add fe80::1/64 dev ${veth} nodad
 ip -n ${node} route add ${address(pod)} dev ${veth}

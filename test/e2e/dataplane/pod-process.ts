@@ -93,16 +93,23 @@ async function watch(ms: number, say: boolean): Promise<string> {
 async function flood(question: Question & { do: 'flood' }): Promise<void> {
   flooding = true;
   const end = Date.now() + question.maxMs;
-  const type = question.host.includes(':') ? 'udp6' : 'udp4';
   const message = Buffer.from('flood');
-  const open = (): UdpSocket => createSocket(type).on('error', () => {});
-  const sockets = Array.from({ length: 32 }, open);
+  const targets = [
+    ...question.ports.map((port) => ({ host: question.host, port })),
+    ...(question.targets ?? []),
+  ];
+  const open = (type: 'udp4' | 'udp6'): UdpSocket[] =>
+    Array.from({ length: 32 }, () => createSocket(type).on('error', () => {}));
+  const four = open('udp4');
+  const six = open('udp6');
+  const sockets = [...four, ...six];
   let turn = 0;
   while (flooding && Date.now() < end) {
     for (let i = 0; i < question.batch; i++) {
-      const at = turn++ % sockets.length;
-      const port = question.ports[turn % question.ports.length] as number;
-      (sockets[at] as UdpSocket).send(message, port, question.host, () => {});
+      const at = turn++ % four.length;
+      const { host, port } = targets[turn % targets.length] as (typeof targets)[number];
+      const socket = (host.includes(':') ? six : four)[at] as UdpSocket;
+      socket.send(message, port, host, () => {});
     }
     await new Promise((resolve) =>
       question.pauseMs > 0 ? setTimeout(resolve, question.pauseMs) : setImmediate(resolve),

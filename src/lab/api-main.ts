@@ -23,6 +23,7 @@ import { hasFamily, planNodes } from './config.ts';
 import { dnsImage, dnsPodId } from './dns.ts';
 import { callControl, serveControl, toWire } from './control.ts';
 import { bindPorts } from './listeners.ts';
+import type { SyncOrder } from './hosted.ts';
 import { followStore } from './object-sync.ts';
 import { holdContainerRoot } from './pod-process.ts';
 import { createPodRuntime, type Call } from './pod-runtime.ts';
@@ -140,7 +141,11 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
     })),
   });
   door.on('connection', (socket) => api.accept(socket));
-  const sync = followStore(api.store, (order) => call('sync', order), log);
+  const daemon = {
+    tell: async (order: SyncOrder) => (await call('sync', order)) === true,
+    enforce: (changed: boolean) => call('enforce', changed),
+  };
+  const sync = followStore(api.store, daemon, log);
   const objects = createApiObjects(api.writer, () => sync.settled());
   await serveControl(apiControlPath(stateDir), {
     apply: (params) => objects.apply(params as LabObject[]),

@@ -39,7 +39,10 @@ export interface PodAnswer {
   readonly netns: string;
 }
 
-/** `sync`: newer states of objects, and objects that are gone. The answer comes when they are in force. */
+/**
+ * `sync`: newer states of objects, and objects that are gone; answered at once, with true when packets
+ * may be judged differently. `enforce`, with that answer, returns when everything is in force.
+ */
 export interface SyncOrder {
   readonly put: readonly KubeObject[];
   readonly gone: readonly ObjectRef[];
@@ -68,7 +71,7 @@ type Job =
   | ({ readonly kind: 'wire' } & PodOrder)
   | ({ readonly kind: 'open' } & PodName)
   | ({ readonly kind: 'stop' } & PodName)
-  | { readonly kind: 'sync'; readonly changed: boolean };
+  | { readonly kind: 'enforce'; readonly changed: boolean };
 
 /** Pods with a network of their own; hostNetwork pods have their node's. */
 export function wirings(pods: readonly StoredPod[]): PodWiring[] {
@@ -80,7 +83,7 @@ export function wirings(pods: readonly StoredPod[]): PodWiring[] {
     });
 }
 
-/** The calls `podWire`, `podOpen`, `podStop`, `visits` and `sync`. */
+/** The calls `podWire`, `podOpen`, `podStop`, `visits`, `sync` and `enforce`. */
 export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const { mirror, enforcer, listeners } = parts;
   const { wiring } = mirror.config;
@@ -162,13 +165,13 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       const { endpoint, after } = params as VisitsOrder;
       return listeners.visits(endpoint, after);
     },
-    sync(params) {
+    async sync(params) {
       const { put, gone } = params as SyncOrder;
-      // Known at once, in force after the round: whoever waits for agents compares with the newest.
+      // Known before the round is over: whoever waits for agents compares with the newest.
       const differs = mirror.put(put);
-      const changed = mirror.drop(gone) || differs;
-      return add({ kind: 'sync', changed });
+      return mirror.drop(gone) || differs;
     },
+    enforce: (params) => add({ kind: 'enforce', changed: params === true }),
   };
 }
 

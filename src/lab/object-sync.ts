@@ -2,6 +2,7 @@
  * Tells the daemon of every change of objects that decide about packets, and knows when it is in
  * force. What changes meanwhile goes in one more call. Must not know what the daemon does with it.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { KubeObject } from '../k8s/types.ts';
 import { policyKinds } from '../policy/index.ts';
 import { kindOf } from './api/registry.ts';
@@ -27,19 +28,32 @@ function followedTypes(): ResourceType[] {
   ];
 }
 
+/** The daemon's side. */
+export interface SyncTarget {
+  /** It knows from now on; true when packets may be judged differently. */
+  tell(order: SyncOrder): Promise<boolean>;
+  /** Everything it knows is in force. `changed`: something it was told asks for work. */
+  enforce(changed: boolean): Promise<unknown>;
+}
+
 /** Changes within this time go together. */
 const gatherMs = 3;
 const retryMs = 500;
 
+/**
+ * Telling and waiting are two calls: a round of the daemon may last until agents follow what the API
+ * says now, so it has to learn the next change while it waits for the last.
+ */
 export function followStore(
   store: Store,
-  send: (order: SyncOrder) => Promise<unknown>,
+  target: SyncTarget,
   onTrouble: (error: unknown) => void,
 ): ObjectSync {
   const types = new Map(followedTypes().map((type) => [type.bucket, type]));
   const dirty = new Map<string, StoreEvent>();
+  const enforcing = new Set<Promise<void>>();
   let timer: NodeJS.Timeout | undefined;
-  let sending = false;
+  let telling = false;
   let stopped = false;
   let waiting: (() => void)[] = [];
 
@@ -48,12 +62,12 @@ export function followStore(
     schedule(gatherMs);
   };
   const schedule = (ms: number): void => {
-    if (sending || stopped) return;
+    if (telling || stopped) return;
     timer ??= setTimeout(() => void flush(), ms);
   };
   const flush = async (): Promise<void> => {
     timer = undefined;
-    sending = true;
+    telling = true;
     const events = [...dirty];
     dirty.clear();
     const served = waiting;
@@ -64,8 +78,8 @@ export function followStore(
         events.map(([, event]) => event),
         store,
       );
-      if (order.put.length + order.gone.length > 0) await send(order);
-      for (const done of served) done();
+      const told = order.put.length + order.gone.length > 0;
+      enforce(told && (await target.tell(order)), served);
     } catch (error) {
       if (!stopped) onTrouble(error);
       // What came meanwhile is newer.
@@ -73,8 +87,28 @@ export function followStore(
       waiting.push(...served);
       pause = retryMs;
     }
-    sending = false;
+    telling = false;
     if (dirty.size > 0 || waiting.length > 0) schedule(pause);
+  };
+  /** Asks again until it works; who waits, waits for what was told earlier too. */
+  const enforce = (changed: boolean, served: readonly (() => void)[]): void => {
+    if (!changed && served.length === 0) return;
+    const earlier = [...enforcing];
+    const work = async (): Promise<void> => {
+      for (let asks = changed; !stopped; asks = true) {
+        try {
+          await target.enforce(asks);
+          break;
+        } catch (error) {
+          if (!stopped) onTrouble(error);
+          await sleep(retryMs);
+        }
+      }
+      await Promise.all(earlier);
+      for (const done of served) done();
+    };
+    const promise = work().finally(() => enforcing.delete(promise));
+    enforcing.add(promise);
   };
 
   for (const type of types.values()) {

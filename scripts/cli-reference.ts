@@ -41,6 +41,17 @@ function subcommandsOf(help: string): string[] {
     .filter((name) => name !== 'help');
 }
 
+/** A verb with its subcommands, and theirs. */
+async function sectionsOf(words: readonly string[]): Promise<string[]> {
+  const help = await helpOf(words);
+  const parts = [
+    `${'#'.repeat(words.length + 1)} podwall ${words.join(' ')}`,
+    `\`\`\`text\n${help}\n\`\`\``,
+  ];
+  for (const inner of subcommandsOf(help)) parts.push(...(await sectionsOf([...words, inner])));
+  return parts;
+}
+
 /** The whole page. */
 export async function cliReference(): Promise<string> {
   const parts = [
@@ -48,15 +59,7 @@ export async function cliReference(): Promise<string> {
     'Generated from `--help` by `npx tsx scripts/cli-reference.ts`.',
     `\`\`\`text\n${await helpOf([])}\n\`\`\``,
   ];
-  for (const { name } of commands) {
-    const help = await helpOf([name]);
-    parts.push(`## podwall ${name}`, `\`\`\`text\n${help}\n\`\`\``);
-    for (const inner of subcommandsOf(help))
-      parts.push(
-        `### podwall ${name} ${inner}`,
-        `\`\`\`text\n${await helpOf([name, inner])}\n\`\`\``,
-      );
-  }
+  for (const { name } of commands) parts.push(...(await sectionsOf([name])));
   return `${parts.join('\n\n')}\n`;
 }
 

@@ -21,8 +21,11 @@ export interface Io {
   readonly cwd: string;
   /** Aborted by Ctrl-C or SIGTERM: finish cleaning up, then return. */
   readonly signal: AbortSignal;
-  /** From now on Ctrl-C is for a program that runs in this terminal, not for podwall. */
-  handOver?(): void;
+  /**
+   * From now on Ctrl-C is for a program that runs in this terminal, not for podwall; what comes back
+   * ends that.
+   */
+  handOver?(): () => void;
 }
 
 export interface CommandModule {

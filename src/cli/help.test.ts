@@ -21,6 +21,8 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; err:
 
 const subcommands = [
   ...['up', 'apply', 'delete', 'get', 'exec', 'probe', 'status', 'down'].map((sub) => ['lab', sub]),
+  ['lab', 'lessons'],
+  ...['start', 'show', 'check'].map((sub) => ['lab', 'lessons', sub]),
   ['gen', 'cluster'],
 ];
 

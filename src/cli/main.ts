@@ -150,6 +150,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     ...processIo(abort.signal),
     handOver: () => {
       handedOver = true;
+      return () => {
+        handedOver = false;
+      };
     },
   };
   const code = await runCli(argv, io);

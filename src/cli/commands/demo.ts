@@ -3,13 +3,13 @@
  * know what a step ought to give.
  */
 import { createInterface } from 'node:readline/promises';
-import { LabUnavailable } from '../../lab/errors.ts';
-import { createSimulatedLab, startLab } from '../../lab/index.ts';
 import { playStory, type StoryResult, type StoryTable } from '../../lab/story/play.ts';
 import { storySteps, type StoryStep } from '../../lab/story/steps.ts';
 import type { Lab } from '../../lab/types.ts';
 import { matrixLegend, paint, renderMatrixBlock, type MatrixCell } from '../../report/matrix.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
+import { openLabOrSimulation, type Simulation } from '../lab-or-simulation.ts';
+import { wrapText } from '../wrap-text.ts';
 
 interface DemoOptions {
   readonly step?: readonly string[];
@@ -33,38 +33,6 @@ ${storySteps.map((step) => `  ${step.name.padEnd(31)}${step.title}`).join('\n')}
 
 Exit codes: 0 every observation equals the prediction, 1 one differs,
 2 usage error, 3 the lab broke.`;
-
-/** Why packets could not be used, for every place that must say so. */
-interface Simulation {
-  readonly reason: string;
-  readonly remedy?: string;
-}
-
-async function open(
-  io: Io,
-  options: DemoOptions,
-): Promise<{ lab: Lab; simulation: Simulation | undefined }> {
-  // The story is told in IPv4: its ipBlocks are.
-  const config = { stack: 'ipv4' } as const;
-  if (options.simulate) {
-    return { lab: createSimulatedLab(config), simulation: { reason: '--simulate was given' } };
-  }
-  try {
-    const lab = await startLab(config, {
-      lifetime: options.keep ? 'detached' : 'parent',
-      onProgress: (text) => io.err(`  ${text}\n`),
-      signal: io.signal,
-    });
-    return { lab, simulation: undefined };
-  } catch (error) {
-    if (!(error instanceof LabUnavailable)) throw error;
-    if (options.keep) {
-      throw new CliError(`--keep needs a real lab: ${error.reason}`, 3, error.remedy);
-    }
-    const simulation = { reason: error.reason, remedy: error.remedy };
-    return { lab: createSimulatedLab(config), simulation };
-  }
-}
 
 function choose(names: readonly string[]): StoryStep[] {
   const unknown = names.filter((name) => !storySteps.some((step) => step.name === name));
@@ -111,7 +79,7 @@ function renderStep(result: StoryResult, number: string, io: Io): string {
   const { step } = result;
   const lines = [
     paint(`${number}  ${step.title}`, '1', io.color),
-    ...wrap(step.point, io.columns - 3).map((line) => `   ${line}`),
+    ...wrapText(step.point, io.columns - 3).map((line) => `   ${line}`),
     ...step.policies
       .trimEnd()
       .split('\n')
@@ -143,17 +111,6 @@ function renderStep(result: StoryResult, number: string, io: Io): string {
     );
   const end = `   ${result.probes} probes, ${result.agreements} agree (applied in ${result.applyMs} ms, probed in ${result.probeMs} ms)`;
   return `${lines.join('\n')}\n${blocks.join('\n')}${differ.map((line) => `${paint(line, '1;35', io.color)}\n`).join('')}${end}\n\n`;
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + word.length < width) {
-      lines[lines.length - 1] = `${last} ${word}`;
-    } else lines.push(word);
-  }
-  return lines;
 }
 
 async function pause(io: Io): Promise<void> {
@@ -269,13 +226,10 @@ export const demo: CommandModule = {
     let lab: Lab | undefined;
     let done = false;
     try {
-      const opened = await open(io, options);
+      // The story is told in IPv4: its ipBlocks are.
+      const opened = await openLabOrSimulation(io, { stack: 'ipv4' }, options);
       lab = opened.lab;
       const { simulation } = opened;
-      if (simulation !== undefined) {
-        io.err(`SIMULATED, no packets are sent: ${simulation.reason}\n`);
-        if (simulation.remedy !== undefined) io.err(`To see real packets: ${simulation.remedy}\n`);
-      }
       const code = await play(io, lab, steps, options, simulation);
       done = true;
       return code;

@@ -15,6 +15,7 @@ import type {
 } from '../../lab/types.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
 import { declareFault, runFault } from '../lab-fault.ts';
+import { declareLessons, runLessons } from './lab-lessons.ts';
 
 const help = `
 Examples:
@@ -143,6 +144,7 @@ export const lab: CommandModule = {
     declareObjects(command);
     declareUse(command);
     declareFault(command);
+    declareLessons(command);
   },
   async run(io, args, options) {
     const [name = '', ...rest] = args;
@@ -549,4 +551,5 @@ const subcommands: Readonly<Record<string, Sub>> = {
   status,
   fault,
   down,
+  lessons: runLessons,
 };

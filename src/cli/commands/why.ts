@@ -4,7 +4,6 @@
  */
 import { createEvaluator, type Evaluator } from '../../engine/evaluate.ts';
 import { judgeFixes, type JudgedFix } from '../../engine/judge-fix.ts';
-import { nearMisses } from '../../engine/near-miss.ts';
 import {
   resolveReference,
   splitPort,
@@ -24,6 +23,7 @@ import { renderVerdict, type VerdictView } from '../../report/verdict-text.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
 import { completenessNote, declareInput, readSnapshot, type InputOptions } from '../input.ts';
 import { placeIn } from '../places.ts';
+import { verdictView } from '../verdict-view.ts';
 
 const help = `
 SRC and DST: NAMESPACE/POD, NAMESPACE/KIND/NAME, NAMESPACE/svc/NAME, node/NAME,
@@ -200,33 +200,6 @@ function told(view: VerdictView): string {
   );
 }
 
-function viewOf(
-  snapshot: Snapshot,
-  question: Question,
-  verdict: Verdict,
-  place: VerdictView['place'],
-): VerdictView {
-  const { connection } = question;
-  const { protocol, port } = connection;
-  const labels = (endpoint: Endpoint): PodInfo['labels'] | undefined =>
-    endpoint.kind === 'pod' ? endpoint.pod.labels : undefined;
-  const source = labels(connection.source);
-  const destination = labels(connection.destination);
-  return {
-    source: question.source,
-    destination: question.destination,
-    on: port === undefined ? `${protocol}, any port` : `${protocol} ${port}`,
-    verdict,
-    nearMisses: nearMisses(snapshot, connection, [verdict.egress, verdict.ingress]),
-    fixes: [],
-    labels: {
-      ...(source === undefined ? {} : { source }),
-      ...(destination === undefined ? {} : { destination }),
-    },
-    place,
-  };
-}
-
 /** Adds what would open each denied connection; once for connections with the same answer. */
 function withFixes(
   views: readonly VerdictView[],
@@ -290,7 +263,7 @@ export const why: CommandModule = {
     const asked = questions(evaluator, snapshot, from, to, port);
     const place = placeIn(input.objects);
     const answers = asked.questions.map((question) =>
-      viewOf(snapshot, question, evaluator.evaluate(question.connection), place),
+      verdictView(snapshot, question, evaluator.evaluate(question.connection), place),
     );
     const views = withFixes(answers, asked.questions, ({ connection }, verdict) =>
       judgeFixes(input.objects, build, snapshot, connection, verdict),

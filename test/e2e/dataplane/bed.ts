@@ -4,7 +4,11 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { createInterface } from 'node:readline';
 import { run } from '../../../src/system/exec.ts';
 
@@ -38,6 +42,7 @@ export type Question =
       readonly host: string;
       readonly port: number;
       readonly timeout: number;
+      readonly from?: string;
     }
   | {
       readonly do: 'udp';
@@ -47,9 +52,10 @@ export type Question =
       readonly size?: number;
       readonly from?: string;
     }
-  | { readonly do: 'hold'; readonly host: string; readonly port: number }
+  /** Opens a connection and keeps it; several can be kept under different names. */
+  | { readonly do: 'hold'; readonly host: string; readonly port: number; readonly as?: string }
   /** Bytes that came over the held connection within `ms`; `say` sends a line each 20 ms meanwhile. */
-  | { readonly do: 'watch'; readonly ms: number; readonly say: boolean }
+  | { readonly do: 'watch'; readonly ms: number; readonly say: boolean; readonly as?: string }
   | {
       readonly do: 'flood';
       readonly host: string;
@@ -60,7 +66,28 @@ export type Question =
       readonly pauseMs: number;
       readonly maxMs: number;
     }
-  | { readonly do: 'stop-flood' };
+  | { readonly do: 'stop-flood' }
+  /** Local port of the held connection. */
+  | { readonly do: 'held-port'; readonly as?: string }
+  /** Connects again and again for `ms`. Answers {@link Loop} as JSON. */
+  | { readonly do: 'loop'; readonly host: string; readonly port: number; readonly ms: number }
+  /** Two datagrams at once from one new socket, `rounds` times. Answers how many came back. */
+  | { readonly do: 'pairs'; readonly host: string; readonly port: number; readonly rounds: number }
+  /** A datagram each 20 ms from one local port for `ms`. Answers how many came back. */
+  | {
+      readonly do: 'udp-stream';
+      readonly host: string;
+      readonly port: number;
+      readonly fromPort: number;
+      readonly ms: number;
+    };
+
+export interface Loop {
+  readonly tries: number;
+  readonly opened: number;
+  /** `Date.now()` when the first connection that opened was begun. */
+  readonly firstOpenAt?: number;
+}
 
 export interface Bed {
   /** Network namespace file of a node, pod or `world`. */
@@ -115,58 +142,128 @@ ${`    ${port} dup to "out"\n`.repeat(copies - 1)}    ${port} fwd to "out"
 X`;
 };
 
-const topology = (pods: readonly BedPod[]): string => `
-set -e
-mount -t tmpfs tmpfs /run
-mkdir -p /run/netns
+/** How pods hang on their node: each by a link and a route of its own, or as ports of one bridge. */
+export type BedWiring = 'routed' | 'bridge';
+export type BedStack = 'ipv4' | 'ipv6' | 'dual';
+
+export interface BedOptions {
+  /** Default `routed`. */
+  readonly wiring?: BedWiring;
+  /** Default `dual`. */
+  readonly stack?: BedStack;
+}
+
+/** Commands that give `pod` its link. Also for pods that come later. */
+const wirePod = (pod: BedPod, veth: string, wiring: BedWiring): string => {
+  const node = `node-${pod.node}`;
+  const routed = wiring === 'routed';
+  const toNode = routed
+    ? `
+v4 ip -n ${node} addr add 10.244.${pod.node}.1/32 dev ${veth}
+v6 ip -n ${node} addr add fe80::1/64 dev ${veth} nodad
+v4 ip -n ${node} route add ${address(pod)} dev ${veth}
+v6 ip -n ${node} route add ${address6(pod)} dev ${veth}`
+    : `
+ip -n ${node} link set ${veth} master cni0
+ip -n ${node} link set ${veth} type bridge_slave hairpin on`;
+  const inPod = routed
+    ? `
+v4 ip -n ${pod.name} addr add ${address(pod)}/32 dev eth0
+v6 ip -n ${pod.name} addr add ${address6(pod)}/128 dev eth0 nodad
+v4 ip -n ${pod.name} route add 10.244.${pod.node}.1 dev eth0
+v4 ip -n ${pod.name} route add default via 10.244.${pod.node}.1
+v6 ip -n ${pod.name} route add default via fe80::1 dev eth0`
+    : `
+v4 ip -n ${pod.name} addr add ${address(pod)}/24 dev eth0
+v6 ip -n ${pod.name} addr add ${address6(pod)}/64 dev eth0 nodad
+v4 ip -n ${pod.name} route add default via 10.244.${pod.node}.1
+v6 ip -n ${pod.name} route add default via fd00:244:${pod.node}::1`;
+  const link =
+    pod.copies === undefined
+      ? `link ${node} ${veth} ${pod.name} eth0`
+      : multiplied(node, veth, pod.name, pod.copies);
+  return `
+${link}${toNode}${inPod}`;
+};
+
+/** Functions for the shell: `v4 command` and `v6 command` run where the stack has the family. */
+const shellWords = (stack: BedStack): string => `
 link() { # namespace, interface there, namespace, interface there
   ip link add "$2" netns "$1" type veth peer name "$4" netns "$3"
   ip -n "$1" link set "$2" up
   ip -n "$3" link set "$4" up
 }
-for n in node-1 node-2 world ${pods.map(({ name }) => name).join(' ')}; do
-  ip netns add $n
-  ip -n $n link set lo up
-  ip netns exec $n sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
-done
+v4() { ${stack === 'ipv6' ? ':' : '"$@"'}; }
+v6() { ${stack === 'ipv4' ? ':' : '"$@"'}; }
+space() {
+  ip netns add "$1"
+  ip -n "$1" link set lo up
+  ip netns exec "$1" sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0 ${
+    stack === 'ipv4' ? 'net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1' : ''
+  }
+}
+`;
+
+const topology = (pods: readonly BedPod[], wiring: BedWiring, stack: BedStack): string => `
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p /run/netns
+${shellWords(stack)}
+for n in node-1 node-2 world ${pods.map(({ name }) => name).join(' ')}; do space $n; done
 for n in node-1 node-2; do
   ip netns exec $n sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 done
 link node-1 up0 node-2 up0
-ip -n node-1 addr add 192.168.0.1/24 dev up0; ip -n node-1 addr add fd00:192::1/64 dev up0
-ip -n node-2 addr add 192.168.0.2/24 dev up0; ip -n node-2 addr add fd00:192::2/64 dev up0
-ip -n node-1 route add 10.244.2.0/24 via 192.168.0.2; ip -n node-1 route add fd00:244:2::/64 via fd00:192::2
-ip -n node-2 route add 10.244.1.0/24 via 192.168.0.1; ip -n node-2 route add fd00:244:1::/64 via fd00:192::1
+v4 ip -n node-1 addr add 192.168.0.1/24 dev up0; v6 ip -n node-1 addr add fd00:192::1/64 dev up0
+v4 ip -n node-2 addr add 192.168.0.2/24 dev up0; v6 ip -n node-2 addr add fd00:192::2/64 dev up0
+v4 ip -n node-1 route add 10.244.2.0/24 via 192.168.0.2; v6 ip -n node-1 route add fd00:244:2::/64 via fd00:192::2
+v4 ip -n node-2 route add 10.244.1.0/24 via 192.168.0.1; v6 ip -n node-2 route add fd00:244:1::/64 via fd00:192::1
 link node-1 world0 world eth0
-ip -n node-1 addr add 172.16.9.1/24 dev world0; ip -n node-1 addr add fd00:9::1/64 dev world0
-ip -n world addr add 172.16.9.2/24 dev eth0; ip -n world addr add fd00:9::2/64 dev eth0
-for a in 172.17.0.5 172.17.1.5; do ip -n world addr add $a/32 dev lo; ip -n node-1 route add $a via 172.16.9.2; done
-ip -n world route add default via 172.16.9.1; ip -n world route add default via fd00:9::1
-ip -n node-2 route add 172.16.0.0/12 via 192.168.0.1; ip -n node-2 route add fd00:9::/64 via fd00:192::1
-${pods
-  .map((pod, index) => {
-    const node = `node-${pod.node}`;
-    const veth = `v${index}`;
-    return `
+v4 ip -n node-1 addr add 172.16.9.1/24 dev world0; v6 ip -n node-1 addr add fd00:9::1/64 dev world0
+v4 ip -n world addr add 172.16.9.2/24 dev eth0; v6 ip -n world addr add fd00:9::2/64 dev eth0
+for a in 172.17.0.5 172.17.1.5; do v4 ip -n world addr add $a/32 dev lo; v4 ip -n node-1 route add $a via 172.16.9.2; done
+v4 ip -n world route add default via 172.16.9.1; v6 ip -n world route add default via fd00:9::1
+v4 ip -n node-2 route add 172.16.0.0/12 via 192.168.0.1; v6 ip -n node-2 route add fd00:9::/64 via fd00:192::1
 ${
-  pod.copies === undefined
-    ? `link ${node} ${veth} ${pod.name} eth0`
-    : multiplied(node, veth, pod.name, pod.copies)
+  wiring === 'routed'
+    ? ''
+    : [1, 2]
+        .map(
+          (node) => `
+ip -n node-${node} link add cni0 type bridge
+ip -n node-${node} link set cni0 up
+ip netns exec node-${node} sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1
+v4 ip -n node-${node} addr add 10.244.${node}.1/24 dev cni0
+v6 ip -n node-${node} addr add fd00:244:${node}::1/64 dev cni0 nodad`,
+        )
+        .join('\n')
 }
-ip -n ${node} addr add 10.244.${pod.node}.1/32 dev ${veth}
-ip -n ${node} addr add fe80::1/64 dev ${veth} nodad
-ip -n ${node} route add ${address(pod)} dev ${veth}
-ip -n ${node} route add ${address6(pod)} dev ${veth}
-ip -n ${pod.name} addr add ${address(pod)}/32 dev eth0
-ip -n ${pod.name} addr add ${address6(pod)}/128 dev eth0 nodad
-ip -n ${pod.name} route add 10.244.${pod.node}.1 dev eth0
-ip -n ${pod.name} route add default via 10.244.${pod.node}.1
-ip -n ${pod.name} route add default via fe80::1 dev eth0`;
-  })
-  .join('\n')}
+${pods.map((pod, index) => wirePod(pod, `v${index}`, wiring)).join('\n')}
 `;
 
-export async function makeBed(pods: readonly BedPod[]): Promise<Bed> {
+/**
+ * The pod process as plain JavaScript, made once: to start it through tsx would cost each pod 0.3 s.
+ * Lives in the temporary directory for as long as this process.
+ */
+let podScript: string | undefined;
+function podProcessScript(): string {
+  if (podScript !== undefined) return podScript;
+  const directory = mkdtempSync(join(tmpdir(), 'podwall-bed-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  const source = readFileSync(new URL('pod-process.ts', import.meta.url), 'utf8');
+  // The compiler that tsx brings; found from there, because nothing promises that it lies beside us.
+  const compiler = createRequire(fileURLToPath(import.meta.resolve('tsx')))('esbuild') as {
+    transformSync(source: string, options: object): { code: string };
+  };
+  podScript = join(directory, 'pod-process.mjs');
+  writeFileSync(podScript, compiler.transformSync(source, { loader: 'ts', format: 'esm' }).code);
+  return podScript;
+}
+
+export async function makeBed(
+  pods: readonly BedPod[],
+  { wiring = 'routed', stack = 'dual' }: BedOptions = {},
+): Promise<Bed> {
   // `cat` ends when this process does, and with it, as first of its PID namespace, everything inside.
   const holder = spawn(
     'unshare',
@@ -201,7 +298,7 @@ export async function makeBed(pods: readonly BedPod[]): Promise<Bed> {
       throw new Error(`script failed: ${result.stderr}\n${script.slice(0, 2000)}`);
     return result.stdout;
   };
-  await sh(topology(pods));
+  await sh(topology(pods, wiring, stack));
   const children: ChildProcess[] = [];
   const netns = (name: string): string => `/proc/${inside}/root/run/netns/${name}`;
   return {
@@ -217,9 +314,7 @@ export async function makeBed(pods: readonly BedPod[]): Promise<Bed> {
           '--pid',
           `--net=${netns(name)}`,
           process.execPath,
-          '--import',
-          import.meta.resolve('tsx'),
-          new URL('pod-process.ts', import.meta.url).pathname,
+          podProcessScript(),
         ],
         { stdio: ['pipe', 'pipe', 'inherit'] },
       );

@@ -7,10 +7,9 @@ import type { Socket as UdpSocket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import type { Question } from './bed.ts';
+import type { Loop, Question } from './bed.ts';
 
-let held: Socket | undefined;
-let heard = 0;
+const held = new Map<string, { readonly socket: Socket; heard: number }>();
 let flooding = false;
 
 function listenTcp(port: number, talk: boolean): Promise<string> {
@@ -38,9 +37,9 @@ function listenUdp(port: number): Promise<string> {
   });
 }
 
-function tryConnect(host: string, port: number, timeout: number): Promise<string> {
+function tryConnect(host: string, port: number, timeout: number, from?: string): Promise<string> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port });
+    const socket = connect({ host, port, ...(from === undefined ? {} : { localAddress: from }) });
     const finish = (answer: string): void => {
       clearTimeout(timer);
       socket.destroy();
@@ -70,23 +69,27 @@ function askUdp(question: Question & { do: 'udp' }): Promise<string> {
   });
 }
 
-function hold(host: string, port: number): Promise<string> {
+function hold(name: string, host: string, port: number): Promise<string> {
   return new Promise((resolve) => {
-    held?.destroy();
-    held = connect({ host, port }, () => resolve('open'));
-    held.on('data', (data) => {
-      heard += data.length;
+    held.get(name)?.socket.destroy();
+    const socket = connect({ host, port }, () => resolve('open'));
+    const kept = { socket, heard: 0 };
+    held.set(name, kept);
+    socket.on('data', (data) => {
+      kept.heard += data.length;
     });
-    held.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
   });
 }
 
-async function watch(ms: number, say: boolean): Promise<string> {
-  heard = 0;
-  const timer = say ? setInterval(() => held?.write('said\n'), 20) : undefined;
+async function watch(name: string, ms: number, say: boolean): Promise<string> {
+  const kept = held.get(name);
+  if (kept === undefined) return 'nothing held';
+  kept.heard = 0;
+  const timer = say ? setInterval(() => kept.socket.write('said\n'), 20) : undefined;
   await new Promise((resolve) => setTimeout(resolve, ms));
   clearInterval(timer);
-  return String(heard);
+  return String(kept.heard);
 }
 
 /** Sends until told to stop, or for `maxMs`: it never outlives its purpose. Answers at once. */
@@ -119,6 +122,70 @@ async function flood(question: Question & { do: 'flood' }): Promise<void> {
   for (const socket of sockets) socket.close();
 }
 
+async function loop(question: Question & { do: 'loop' }): Promise<string> {
+  const end = Date.now() + question.ms;
+  let tries = 0;
+  let opened = 0;
+  let firstOpenAt: number | undefined;
+  while (Date.now() < end) {
+    const begun = Date.now();
+    tries++;
+    if ((await tryConnect(question.host, question.port, 30)) !== 'open') continue;
+    opened++;
+    firstOpenAt ??= begun;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const result: Loop = { tries, opened, ...(firstOpenAt === undefined ? {} : { firstOpenAt }) };
+  return JSON.stringify(result);
+}
+
+async function pairs(question: Question & { do: 'pairs' }): Promise<string> {
+  let answers = 0;
+  const round = (): Promise<void> =>
+    new Promise((resolve) => {
+      const socket = createSocket(question.host.includes(':') ? 'udp6' : 'udp4');
+      let came = 0;
+      const finish = (): void => {
+        clearTimeout(timer);
+        answers += came;
+        socket.close();
+        resolve();
+      };
+      const timer = setTimeout(finish, 1500);
+      socket.on('error', finish);
+      socket.on('message', () => {
+        if (++came === 2) finish();
+      });
+      // Connected first, so that both leave back to back.
+      socket.connect(question.port, question.host, () => {
+        socket.send('A');
+        socket.send('AAAA');
+      });
+    });
+  for (let i = 0; i < question.rounds; i++) await round();
+  return String(answers);
+}
+
+function udpStream(question: Question & { do: 'udp-stream' }): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createSocket(question.host.includes(':') ? 'udp6' : 'udp4');
+    let came = 0;
+    socket.on('message', () => came++);
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
+    socket.bind(question.fromPort, () => {
+      const timer = setInterval(
+        () => socket.send('stream', question.port, question.host, () => {}),
+        20,
+      );
+      setTimeout(() => {
+        clearInterval(timer);
+        socket.close();
+        resolve(String(came));
+      }, question.ms);
+    });
+  });
+}
+
 function answer(question: Question): Promise<string> {
   switch (question.do) {
     case 'listen':
@@ -126,13 +193,21 @@ function answer(question: Question): Promise<string> {
         ? listenTcp(question.port, question.talk === true)
         : listenUdp(question.port);
     case 'connect':
-      return tryConnect(question.host, question.port, question.timeout);
+      return tryConnect(question.host, question.port, question.timeout, question.from);
     case 'udp':
       return askUdp(question);
     case 'hold':
-      return hold(question.host, question.port);
+      return hold(question.as ?? '', question.host, question.port);
     case 'watch':
-      return watch(question.ms, question.say);
+      return watch(question.as ?? '', question.ms, question.say);
+    case 'held-port':
+      return Promise.resolve(String(held.get(question.as ?? '')?.socket.localPort ?? 0));
+    case 'loop':
+      return loop(question);
+    case 'pairs':
+      return pairs(question);
+    case 'udp-stream':
+      return udpStream(question);
     case 'flood':
       void flood(question);
       return Promise.resolve('flooding');

@@ -1,0 +1,288 @@
+/** Lessons about ways that are not simply pod to pod: nodes, Services, node ports, hairpins, ICMP, neighbours. */
+import { expect, it } from 'vitest';
+import { networkPolicy, pods } from '../../contract/dataplane.ts';
+import type { LessonCluster } from './cluster.ts';
+import type { Each } from './identity.ts';
+import { countArrivals, sendRaw, udpPacket } from './raw.ts';
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+const denyAll = networkPolicy('deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
+
+const block = (cluster: LessonCluster, ...names: string[]): object[] =>
+  names.flatMap((name) =>
+    cluster.families.map((family) => ({
+      ipBlock: { cidr: `${cluster.address(name, family)}/${family === 4 ? 32 : 128}` },
+    })),
+  );
+
+export function pathLessons(each: Each): void {
+  it('lesson 31: the node reaches its own pods under deny-all, as root and as an ordinary user', () =>
+    each(async (cluster) => {
+      await cluster.enforcePolicies([denyAll]);
+      await cluster.expectFlows({
+        'node-1 db TCP/80': true,
+        'node-1 db UDP/53': true,
+        'node-1 stranger TCP/80': true,
+        'node-2 prod2 TCP/80': true,
+        'node-2 db TCP/80': false,
+        'front db TCP/80': false,
+      });
+      // Some implementations let only packets of root processes pass.
+      const connect = `use Socket qw(:all); my ($e, $r) = getaddrinfo($ARGV[0], 80, {socktype => SOCK_STREAM, flags => AI_NUMERICHOST}); socket(S, $r->{family}, SOCK_STREAM, 0); alarm 3; print connect(S, $r->{addr}) ? "open as $<" : $!;`;
+      for (const family of cluster.families)
+        expect(
+          await cluster.bed.sh(
+            `ip netns exec node-1 setpriv --reuid=65534 --regid=65534 --clear-groups perl -e '${connect}' ${cluster.address('db', family)}`,
+          ),
+          cluster.title,
+        ).toBe('open as 65534');
+    }));
+
+  it('S161, S164: a pod reaches its node, and another node, only as its egress policies allow', () =>
+    each(async (cluster) => {
+      await cluster.enforcePolicies([denyAll]);
+      const closed = {
+        'db node-1 TCP/80': false,
+        'db node-2 TCP/80': false,
+        'db world TCP/80': false,
+        'world db TCP/80': false,
+      };
+      await cluster.expectFlows(closed);
+      await cluster.enforcePolicies([
+        denyAll,
+        networkPolicy('to-node', {
+          podSelector: { matchLabels: { role: 'db' } },
+          policyTypes: ['Egress'],
+          egress: [{ to: block(cluster, 'node-1') }],
+        }),
+      ]);
+      await cluster.expectFlows({ ...closed, 'db node-1 TCP/80': true });
+    }));
+
+  it('lesson 32: hairpins: own address free, itself and another replica through a Service by policy', () =>
+    each(async (cluster) => {
+      await cluster.services([
+        { host: 10, port: 8080, pod: 'db', targetPort: 80 },
+        { host: 11, port: 8080, pod: 'front', targetPort: 80 },
+      ]);
+      await cluster.enforcePolicies([denyAll]);
+      await cluster.expectFlows({
+        'db db TCP/80': true,
+        'db vip-10 TCP/8080': false,
+        'front vip-10 TCP/8080': false,
+      });
+      await cluster.enforcePolicies([
+        denyAll,
+        networkPolicy('itself', {
+          podSelector: { matchLabels: { role: 'db' } },
+          ingress: [{ from: [{ podSelector: { matchLabels: { role: 'db' } } }] }],
+          egress: [{ to: [{ podSelector: { matchLabels: { role: 'db' } } }] }],
+          policyTypes: ['Ingress', 'Egress'],
+        }),
+      ]);
+      await cluster.expectFlows({
+        'db vip-10 TCP/8080': true,
+        'db vip-11 TCP/8080': false,
+        'front vip-10 TCP/8080': false,
+      });
+      await cluster.services([]);
+    }));
+
+  it('lesson 35: behind a Service it is the backend and its port that count, not what the client named', () =>
+    each(async (cluster) => {
+      await cluster.services([
+        { host: 10, port: 8080, pod: 'prod2', targetPort: 6379 },
+        { host: 10, port: 6379, pod: 'prod2', targetPort: 80 },
+        { host: 11, port: 53, protocol: 'udp', pod: 'prod2', targetPort: 1500 },
+      ]);
+      await cluster.enforcePolicies([
+        networkPolicy('to', {
+          podSelector: { matchLabels: { role: 'db' } },
+          policyTypes: ['Egress'],
+          egress: [
+            {
+              to: [{ podSelector: { matchLabels: { role: 'frontend' } } }],
+              ports: [{ port: 'web' }, { protocol: 'UDP', port: 1500 }],
+            },
+          ],
+        }),
+      ]);
+      await cluster.expectFlows({
+        'db vip-10 TCP/8080': true,
+        'db vip-10 TCP/6379': false,
+        'db vip-11 UDP/53': true,
+        'db prod2 UDP/53': false,
+      });
+      await cluster.services([]);
+    }));
+
+  it('lesson 34: node ports: the client is judged where its packet arrives; behind another node it is that node', () =>
+    each(async (cluster) => {
+      await cluster.services([
+        {
+          host: 10,
+          port: 80,
+          pod: 'db',
+          targetPort: 80,
+          nodePort: { port: 30080, policy: 'Local' },
+        },
+        {
+          host: 11,
+          port: 80,
+          pod: 'db',
+          targetPort: 6379,
+          nodePort: { port: 30081, policy: 'Cluster' },
+        },
+        {
+          host: 12,
+          port: 80,
+          pod: 'prod2',
+          targetPort: 80,
+          nodePort: { port: 30082, policy: 'Cluster' },
+        },
+      ]);
+      const closed = networkPolicy('in', { podSelector: {} });
+      await cluster.enforcePolicies([closed]);
+      await cluster.expectFlows({
+        'world node-1 TCP/30080': false,
+        'world node-1 TCP/30081': false,
+        'world node-1 TCP/30082': false,
+        'dev1 node-1 TCP/30080': false,
+        'dev2 node-1 TCP/30081': false,
+      });
+      await cluster.enforcePolicies([
+        closed,
+        networkPolicy('from-world', {
+          podSelector: {},
+          ingress: [{ from: block(cluster, 'world') }],
+        }),
+      ]);
+      await cluster.expectFlows({
+        'world node-1 TCP/30080': true,
+        // Hidden behind the node only after it was judged, for this node does both.
+        'world node-1 TCP/30081': true,
+        // The other node sees node-1, not the client (S183).
+        'world node-1 TCP/30082': false,
+        'dev1 node-1 TCP/30080': false,
+      });
+      await cluster.enforcePolicies([
+        closed,
+        networkPolicy('from-node', {
+          podSelector: {},
+          ingress: [{ from: block(cluster, 'node-1', 'dev1') }],
+        }),
+      ]);
+      await cluster.expectFlows({
+        'world node-1 TCP/30080': false,
+        'world node-1 TCP/30081': false,
+        'world node-1 TCP/30082': true,
+        'dev1 node-1 TCP/30080': true,
+        'dev1 node-1 TCP/30081': true,
+        'dev1 node-1 TCP/30082': true,
+      });
+      await cluster.services([]);
+    }));
+
+  it('lesson 33: what a node sends in a pod’s name (a proxy, IPVS) is judged as the pod’s', () =>
+    each(async (cluster) => {
+      const from = networkPolicy('deny', {
+        podSelector: { matchLabels: { role: 'db' } },
+        policyTypes: ['Egress'],
+      });
+      for (const [policies, passes] of [
+        [[], true],
+        [[from], false],
+      ] as const) {
+        await cluster.enforcePolicies(policies);
+        await cluster.backends.get('node-1')?.resetDrops();
+        for (const family of cluster.families) {
+          const ends = {
+            source: cluster.address('db', family),
+            destination: cluster.address('dev2', family),
+          };
+          const arrived = await countArrivals(cluster.bed, 'dev2', 'udp dport 53');
+          await sendRaw(cluster.bed, 'node-1', udpPacket(ends, 4000 + (passes ? 1 : 2), 53));
+          await pause(50);
+          expect(await arrived.read(), `${cluster.title} IPv${family}`).toBe(passes ? 1 : 0);
+          await arrived.close();
+        }
+        expect(
+          (await cluster.drops()).map(({ source, direction }) => `${source} ${direction}`).sort(),
+          cluster.title,
+        ).toEqual(
+          passes
+            ? []
+            : cluster.families.map((family) => `${cluster.address('db', family)} Egress`).sort(),
+        );
+      }
+    }));
+
+  it('lesson 30: neighbour discovery and ARP work under deny-all, between node and pod and between pods', () =>
+    each(async (cluster) => {
+      const { bed } = cluster;
+      await cluster.enforcePolicies([denyAll]);
+      const forget = `for n in node-1 db front; do for i in $(ip -n $n -o link | sed 's/^[0-9]*: *//; s/[@:].*//'); do ip -n $n neigh flush dev $i nud all; done; done`;
+      await bed.sh(forget);
+      await cluster.expectFlows({ 'node-1 db TCP/80': true, 'front db TCP/80': false });
+      await cluster.enforcePolicies([
+        denyAll,
+        networkPolicy('pair', {
+          podSelector: {
+            matchExpressions: [{ key: 'role', operator: 'In', values: ['db', 'frontend'] }],
+          },
+          policyTypes: ['Ingress', 'Egress'],
+          ingress: [{ from: [{ podSelector: { matchLabels: { role: 'frontend' } } }] }],
+          egress: [{ to: [{ podSelector: { matchLabels: { role: 'db' } } }] }],
+        }),
+      ]);
+      await bed.sh(forget);
+      await cluster.expectFlows({ 'front db TCP/80': true, 'db front TCP/80': false });
+    }));
+
+  it('lesson 29, S170: a smaller MTU on the way is discovered, directly and through a Service', () =>
+    each(async (cluster) => {
+      const { bed } = cluster;
+      const index = pods.findIndex((pod) => pod.name === 'dev2');
+      // The hop behind the other node is narrow: its ICMP message must pass node-1 as related traffic.
+      const links = cluster.wiring === 'routed' ? [`v${index}`] : [`v${index}`, 'cni0'];
+      const narrow = (mtu: number): string =>
+        [
+          ...links.map((link) => `ip -n node-2 link set ${link} mtu ${mtu}`),
+          `ip -n dev2 link set eth0 mtu ${mtu}`,
+        ].join('; ');
+      await cluster.services([
+        { host: 10, protocol: 'udp', port: 5353, pod: 'dev2', targetPort: 53 },
+      ]);
+      await cluster.enforcePolicies([
+        networkPolicy('dns', {
+          podSelector: { matchLabels: { role: 'db' } },
+          policyTypes: ['Ingress', 'Egress'],
+          egress: [{ ports: [{ protocol: 'UDP', port: 53 }] }],
+        }),
+      ]);
+      await bed.sh(narrow(1300));
+      for (const family of cluster.families)
+        for (const [to, port] of [
+          ['dev2', 53],
+          ['vip-10', 5353],
+        ] as const) {
+          const host = cluster.address(to, family);
+          const send = (): Promise<string> =>
+            cluster.ask('db').ask({ do: 'udp', host, port, timeout: 300, size: 1400 });
+          const first = await send();
+          const second = await send();
+          const route = /mtu (\d+)/.exec(await bed.sh(`ip -n db route get ${host}`))?.[1];
+          // The kernel puts the fragments of a bridged IPv6 pod together for conntrack, and forwards
+          // the whole without splitting it again: with any rule that uses conntrack, ours or not.
+          const arrives = cluster.wiring === 'routed' || family === 4 ? 'open' : 'timeout';
+          expect({ first, second, route }, `${cluster.title} ${to} IPv${family}`).toEqual({
+            first: 'timeout',
+            second: arrives,
+            route: '1300',
+          });
+        }
+      await bed.sh(`${narrow(1500)}; ip -n db route flush cache; ip -n db -6 route flush cache`);
+      await cluster.services([]);
+    }));
+}

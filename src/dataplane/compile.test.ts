@@ -52,7 +52,9 @@ function compile(
 
 /** The chains of a program with short names in order of appearance, as golden text. */
 function chains(program: NodeProgram): string {
-  let text = [...program.chains.values()].map(programChainText).join('\n');
+  let text = [...program.chains.values()]
+    .map((chain) => programChainText(chain, 'connection'))
+    .join('\n');
   for (const direction of ['Egress', 'Ingress'] as const)
     for (const [address, target] of program.dispatch[direction][4])
       text += `\n${direction} ${address} -> ${target}`;
@@ -336,6 +338,38 @@ describe('rendering', () => {
     );
     expect(text).toContain('# Ingress of pods selected by NetworkPolicy prod/allow-web');
     expect(text).toContain('# pods {<none>} in prod');
+  });
+
+  it('each chain has a form that reads connections and one that reads packets, alike but for that', () => {
+    const program = compile([
+      db,
+      web,
+      policy('many', {
+        podSelector: {},
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [
+          { from: [{ podSelector: {} }], ports: [80, 82, 84, 86, 88].map((port) => ({ port })) },
+          { from: [{ ipBlock: { cidr: '10.0.0.0/8', except: ['10.9.0.0/16'] } }] },
+        ],
+        egress: [
+          { to: [{ podSelector: {} }], ports: [{ protocol: 'UDP', port: 53, endPort: 60 }] },
+          { ports: [{ protocol: 'SCTP', port: 5 }] },
+        ],
+      }),
+    ]);
+    expect(program.chains.size).toBeGreaterThan(3);
+    expect(program.portMaps.size).toBeGreaterThan(0);
+    for (const chain of program.chains.values()) {
+      const connection = programChainText(chain, 'connection');
+      expect(programChainText(chain, 'packet')).toBe(
+        connection
+          .replaceAll('ct original ip saddr', 'ip saddr')
+          .replaceAll('ct reply ip saddr', 'ip daddr')
+          .replaceAll('ct reply proto-src', 'th dport')
+          .replace(/\b([eikp]_[0-9a-f]{24}|c_in)\b/g, '$1_n'),
+      );
+      expect(connection).not.toMatch(/_n\b|th dport| ip daddr/);
+    }
   });
 
   it('refuses a mark mask that is not one run of bits', () => {

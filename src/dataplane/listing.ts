@@ -7,7 +7,7 @@ import { formatCidr, parseCidr } from '../net/cidr.ts';
 import type { Family } from '../net/address.ts';
 import type { Direction } from '../policy/compiled.ts';
 import type { Drop } from './model.ts';
-import { dispatchMap, epochGroup, families, localGroup, observedGroup } from './render.ts';
+import { dispatchMap, epochGroup, families, formOf, localGroup, observedGroup } from './render.ts';
 import { emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
 
@@ -82,15 +82,34 @@ function canonicalCidr(text: string): string {
 export function readTable(table: string, listing: string): TableState {
   const state = emptyTable(table);
   const frameRules = new Map<string, number>();
+  /** What the form that reads packets holds, under the names of the other form. */
+  const packet = emptyTable(table);
   for (const block of blocksOf(listing)) {
+    const { form, name } = formOf(block.name);
     if (block.kind === 'chain') {
-      readChain(state, block);
+      const known = form === 'packet' ? packet : state;
+      readChain(known, { ...block, name });
       const rules = block.lines.filter((line) => !line.startsWith('type ')).length;
-      if (!state.chains.has(block.name)) frameRules.set(block.name, rules);
-    } else readSet(state, block);
+      if (!known.chains.has(name)) frameRules.set(block.name, rules);
+    } else readSet(form === 'packet' ? packet : state, { ...block, name });
   }
   state.frameRules = frameRules;
+  state.formsDiffer = shapeOf(state) !== shapeOf(packet);
   return state;
+}
+
+/** Equal for the two forms of one program. */
+function shapeOf({ chains, portMaps, dispatch }: TableState): string {
+  const lines: string[] = [];
+  for (const [name, { refs, ruleCount }] of chains)
+    lines.push([name, ruleCount, ...[...refs].sort()].join(' '));
+  for (const [name, { entries }] of portMaps)
+    for (const [port, target] of entries) lines.push(`${name} ${port} ${target}`);
+  for (const direction of ['Egress', 'Ingress'] as const)
+    for (const family of families)
+      for (const [address, target] of dispatch[direction][family])
+        lines.push(`${direction} ${address} ${target}`);
+  return lines.sort().join('\n');
 }
 
 function readChain(state: TableState, { name, lines }: Block): void {
@@ -105,7 +124,8 @@ function readChain(state: TableState, { name, lines }: Block): void {
   else if (/^[eik]_[0-9a-f]{24}$/.test(name)) {
     const refs = new Set<string>();
     for (const line of lines)
-      for (const found of line.matchAll(/(?:goto |jump |@)(\w+)/g)) refs.add(found[1] as string);
+      for (const found of line.matchAll(/(?:goto |jump |@)(\w+)/g))
+        refs.add(formOf(found[1] as string).name);
     state.chains.set(name, { refs, ruleCount: lines.length });
   }
 }
@@ -137,7 +157,7 @@ function readSet(state: TableState, { name, elements }: Block): void {
 function verdicts(elements: readonly string[]): [string, string][] {
   return elements.flatMap((element) => {
     const found = /^(\S+) : goto (\S+)$/.exec(element);
-    return found === null ? [] : [[found[1] as string, found[2] as string]];
+    return found === null ? [] : [[found[1] as string, formOf(found[2] as string).name]];
   });
 }
 

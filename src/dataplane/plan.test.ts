@@ -5,8 +5,9 @@ import { createBackend, NftError } from './backend.ts';
 import { compileNode } from './compile.ts';
 import { readDrops, readTable } from './listing.ts';
 import type { DataplaneOptions, NodeProgram } from './model.ts';
-import { applyOperations, plan, transactionText } from './plan.ts';
+import { applyOperations, isDamaged, plan, transactionText } from './plan.ts';
 import type { Transaction } from './plan.ts';
+import { renderProgram } from './render.ts';
 import { emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
 
@@ -203,6 +204,8 @@ delete element inet podwall epoch { 7 }
 add element inet podwall epoch { 8 }
 delete element inet podwall in4 { 10.1.0.2 }
 add element inet podwall in4 { 10.1.0.2 : goto d_in }
+delete element inet podwall in4_n { 10.1.0.2 }
+add element inet podwall in4_n { 10.1.0.2 : goto d_in }
 `,
     );
   });
@@ -275,6 +278,29 @@ describe('reading nft’s listing', () => {
       refs: new Set(['r4_0123456789abcdef01234567', 'c_ok', 'd_in']),
       ruleCount: 2,
     });
+  });
+
+  it('a program whose two forms differ is damaged', () => {
+    const desired = program(objects(base, fromWeb));
+    const listed = (text: string): TableState => readTable('podwall', text);
+    // What nft prints: one thing a line.
+    const written = renderProgram(desired)
+      .replace(/\{ (type|elements) /g, '{\n$1 ')
+      .replace(/; (elements|size) /g, ';\n$1 ')
+      .replace(/; \}$/gm, '\n}')
+      .replace(/; \}/g, '\n}');
+    expect(listed(written).formsDiffer).toBe(false);
+    expect(listed(written).chains.size).toBeGreaterThan(0);
+    const target = /10\.1\.0\.2 : goto (i_\w{24})_n/.exec(written)?.[1] as string;
+    for (const [what, by] of [
+      [`10.1.0.2 : goto ${target}_n`, '10.1.0.2 : goto c_ok'],
+      [`chain ${target}_n {`, `chain other {`],
+      [`chain ${target}_n {`, `chain ${target}_n {\naccept`],
+    ] as const) {
+      const tampered = listed(written.replace(what, by));
+      expect(tampered.formsDiffer, what).toBe(true);
+      expect(isDamaged(desired, tampered)).toBe(true);
+    }
   });
 
   it('denied flows', () => {

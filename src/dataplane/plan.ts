@@ -15,12 +15,15 @@ import type { AddressGroup, Chain, NodeProgram, PortMap } from './model.ts';
 import {
   braces,
   declareChains,
+  dispatchElement,
   dispatchMap,
   epochChains,
   epochGroup,
   families,
+  forms,
   frameOf,
   groupText,
+  inForm,
   localAddresses,
   localGroup,
   maxEpoch,
@@ -128,6 +131,7 @@ export function plan(
  */
 export function isDamaged(desired: NodeProgram, state: TableState): boolean {
   if (state.frameRules === undefined) return false;
+  if (state.formsDiffer === true) return true;
   const { frameRules } = state;
   const written = [...frameOf(desired, state.epoch).body, ...frameOf(desired, state.epoch).hooks];
   for (const text of written) {
@@ -420,6 +424,7 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
   };
   /** Map changes together, deletions first: nft takes a new value for a key only after its deletion. */
   const points = new Map<string, { gone: string[]; come: string[] }>();
+  const both = (name: string): string[] => forms.map((form) => inForm(form, name));
 
   for (const operation of operations)
     switch (operation.kind) {
@@ -456,12 +461,14 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
         if (self) elements('delete', selfGroup(operation.family), pairs(operation.elements));
         break;
       case 'point': {
-        const map = dispatchMap(operation.direction, operation.family);
-        const entry = points.get(map) ?? { gone: [], come: [] };
-        if (operation.from !== undefined) entry.gone.push(operation.address);
-        if (operation.to !== undefined)
-          entry.come.push(`${operation.address} : goto ${operation.to}`);
-        points.set(map, entry);
+        for (const form of forms) {
+          const map = dispatchMap(operation.direction, operation.family, form);
+          const entry = points.get(map) ?? { gone: [], come: [] };
+          if (operation.from !== undefined) entry.gone.push(operation.address);
+          if (operation.to !== undefined)
+            entry.come.push(dispatchElement(operation.address, operation.to, form));
+          points.set(map, entry);
+        }
         break;
       }
       case 'epoch':
@@ -473,7 +480,7 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
         rewrite(rangeChains(operation.program));
         break;
       case 'delete-chain':
-        lines.push(`flush chain inet ${table} ${operation.name}`);
+        for (const name of both(operation.name)) lines.push(`flush chain inet ${table} ${name}`);
         break;
       case 'delete-port-map':
       case 'delete-group':
@@ -486,7 +493,7 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
         break;
     }
   if (chains.length > 0) declared = declareChains(chains.map(({ name }) => name));
-  blocks.push(...chains.map(programChainText));
+  blocks.push(...chains.flatMap((chain) => forms.map((form) => programChainText(chain, form))));
   for (const [map, { gone, come }] of points) {
     if (gone.length > 0) elements('delete', map, gone);
     if (come.length > 0) elements('add', map, come);
@@ -494,10 +501,10 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
   // Flushed above, the chains use nothing any more; maps may still name chains, so they go first.
   for (const operation of operations)
     if (operation.kind === 'delete-port-map')
-      lines.push(`delete map inet ${table} ${operation.name}`);
+      for (const name of both(operation.name)) lines.push(`delete map inet ${table} ${name}`);
   for (const operation of operations)
     if (operation.kind === 'delete-chain')
-      lines.push(`delete chain inet ${table} ${operation.name}`);
+      for (const name of both(operation.name)) lines.push(`delete chain inet ${table} ${name}`);
   for (const operation of operations)
     if (operation.kind === 'delete-group') lines.push(`delete set inet ${table} ${operation.name}`);
   const block =

@@ -36,6 +36,8 @@ export interface TableState {
   ranges: string;
   /** Rules per chain of the frame, when read from the kernel. */
   frameRules?: ReadonlyMap<string, number>;
+  /** The two forms of a program are not those of one program: only what was read can show it. */
+  formsDiffer?: boolean;
   readonly groups: Map<string, GroupState>;
   readonly chains: Map<string, ChainState>;
   readonly portMaps: Map<string, PortMapState>;

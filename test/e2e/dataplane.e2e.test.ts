@@ -442,9 +442,33 @@ X`);
       const listing = await bed.sh(`ip netns exec node-1 nft list table inet ${tables}`);
       return `${tables} ${pattern.exec(listing)?.[1]}`;
     };
-    const tampers: readonly (readonly [string, RegExp, (name: string) => string])[] = [
-      ['a program chain flushed', /chain (i_\w+)/, (name) => `flush chain inet ${name}`],
-      ['a rule added to a program', /chain (k_\w+)/, (name) => `insert rule inet ${name} accept`],
+    type Tamper = readonly [string, RegExp, (name: string) => string];
+    const tampers: readonly Tamper[] = [
+      ...[
+        ['', ''],
+        ['_n', ', in the form that reads packets'],
+      ].flatMap(([form, which]): Tamper[] => [
+        [
+          `a program chain flushed${which}`,
+          RegExp(`chain (i_[0-9a-f]{24}${form}) `),
+          (name) => `flush chain inet ${name}`,
+        ],
+        [
+          `a rule added to a program${which}`,
+          RegExp(`chain (k_[0-9a-f]{24}${form}) `),
+          (name) => `insert rule inet ${name} accept`,
+        ],
+        [
+          `a port of a map deleted${which}`,
+          RegExp(`map (p_[0-9a-f]{24}${form}) `),
+          (name) => `delete element inet ${name} { 80 }`,
+        ],
+        [
+          `a pod taken out of dispatch${which}`,
+          RegExp(`map (in4${form}) `),
+          (name) => `delete element inet ${name} { 10.244.1.10 }`,
+        ],
+      ]),
       ['a rule added to the frame', /chain (c_eval)/, (name) => `insert rule inet ${name} accept`],
       ['a base chain flushed', /chain (h_forward)/, (name) => `flush chain inet ${name}`],
       [
@@ -452,13 +476,7 @@ X`);
         /chain (h_input)/,
         (name) => `flush chain inet ${name}; delete chain inet ${name}`,
       ],
-      ['a port of a map deleted', /map (p_\w+)/, (name) => `delete element inet ${name} { 80 }`],
       ['a stranger in a set', /set (s4_\w+)/, (name) => `add element inet ${name} { 10.244.2.11 }`],
-      [
-        'a pod taken out of dispatch',
-        /map (in4)/,
-        (name) => `delete element inet ${name} { 10.244.1.10 }`,
-      ],
     ];
     for (const [title, pattern, tamper] of tampers)
       it(title, async () => {

@@ -2,11 +2,12 @@
  * Keeps one node's table equal to a program: reads what is there, plans, commits in order. Must not
  * know where programs come from.
  */
-import type { DataplaneOptions, Drop, NodeProgram } from './model.ts';
+import type { DataplaneOptions, Drop, NodeProgram, ProgramDelta } from './model.ts';
 import { defaultDataplaneOptions } from './model.ts';
 import { readDrops, readTable } from './listing.ts';
-import { applyOperations, plan, transactionText, unhookLines } from './plan.ts';
-import type { Phase, Transaction } from './plan.ts';
+import { applyOperations, transactionText, unhookLines } from './operations.ts';
+import type { Phase, Transaction } from './operations.ts';
+import { plan } from './plan.ts';
 import { checkOptions, families, maxEpoch, observedGroup, observedTotal } from './render.ts';
 import { emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
@@ -23,6 +24,10 @@ export interface ApplyReport {
   readonly epoch: number;
   /** Whether the belief was found wrong on the way and the kernel read again. */
   readonly reread: boolean;
+  /** Whether only what the delta names was looked at. */
+  readonly partial: boolean;
+  /** When the program was in force, in milliseconds since the epoch: collecting comes after. */
+  readonly enforcedAt: number;
 }
 
 export interface Backend {
@@ -31,8 +36,11 @@ export interface Backend {
    *
    * @throws NftError when nft refuses a transaction also after the kernel was read again. What was
    * committed until then stays, and is as safe as every state in between.
+   *
+   * @param delta all that differs from the program before: then only that is looked at, provided that
+   * the program before is what was applied last.
    */
-  apply(desired: NodeProgram): Promise<ApplyReport>;
+  apply(desired: NodeProgram, delta?: ProgramDelta): Promise<ApplyReport>;
   /** Denied flows since the last reset; empty unless `observe`. */
   drops(): Promise<Drop[]>;
   resetDrops(): Promise<void>;
@@ -83,6 +91,8 @@ export function createBackend(settings: BackendOptions): Backend {
   const tables = [options.table, `${options.table}_b`];
   /** What the kernel is believed to hold; undefined: not known. */
   let belief: TableState[] | undefined;
+  /** The program that the belief is equal to. */
+  let settled: NodeProgram | undefined;
   let queue: Promise<unknown> = Promise.resolve();
 
   const enqueue = <T>(task: () => Promise<T>): Promise<T> => {
@@ -146,19 +156,29 @@ export function createBackend(settings: BackendOptions): Backend {
     }
   };
 
-  const applyNow = async (desired: NodeProgram): Promise<ApplyReport> => {
+  const applyNow = async (desired: NodeProgram, delta?: ProgramDelta): Promise<ApplyReport> => {
     if (desired.options.table !== options.table)
       throw new RangeError(
         `program for table ${desired.options.table} given to the backend of table ${options.table}`,
       );
     const done: { phase: Phase; operations: number; milliseconds: number }[] = [];
     let reread = false;
+    let partial = false;
+    let enforcedAt = 0;
     for (let attempt = 0; ; attempt++) {
       const known = belief !== undefined;
+      const usable = known && delta !== undefined && delta.from === settled;
+      settled = undefined;
       belief ??= await readAll();
       const firstEpoch = 1 + Math.floor(Math.random() * (maxEpoch(options) - 1));
       try {
-        await commit(plan(desired, belief, firstEpoch), desired, done);
+        const transactions = plan(desired, belief, firstEpoch, usable ? delta : undefined);
+        const last = transactions.findLastIndex(({ phase }) => phase !== 'collect') + 1;
+        await commit(transactions.slice(0, last), desired, done);
+        enforcedAt = Date.now();
+        await commit(transactions.slice(last), desired, done);
+        settled = desired;
+        partial = usable;
         break;
       } catch (error) {
         // The kernel is not what it was taken for. Once more from what it really holds.
@@ -179,7 +199,7 @@ export function createBackend(settings: BackendOptions): Backend {
       const operations = [{ kind: 'epoch', from: 0, to: 1 }] as const;
       await commit([{ phase: 'switch', table: current.table, operations }], desired, done);
     }
-    return { transactions: done, epoch: current?.epoch ?? 0, reread };
+    return { transactions: done, epoch: current?.epoch ?? 0, reread, partial, enforcedAt };
   };
 
   const enforcing = async (): Promise<TableState | undefined> => {
@@ -203,7 +223,7 @@ export function createBackend(settings: BackendOptions): Backend {
       );
 
   return {
-    apply: (desired) => enqueue(() => applyNow(desired)),
+    apply: (desired, delta) => enqueue(() => applyNow(desired, delta)),
     drops: () =>
       enqueue(async () => {
         const state = await enforcing();

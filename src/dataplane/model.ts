@@ -146,6 +146,23 @@ export interface NodeProgram {
   readonly warnings: readonly string[];
 }
 
+/**
+ * All that can differ between two programs that follow each other. To list too much costs time only;
+ * what is not listed is taken for equal.
+ */
+export interface ProgramDelta {
+  /** The program before. */
+  readonly from: NodeProgram;
+  /** By name; `all`: a set that is new, or gone, or no more known than that. */
+  readonly groups: ReadonlyMap<string, ReadonlySet<string> | 'all'>;
+  readonly chains: ReadonlySet<string>;
+  readonly portMaps: ReadonlySet<string>;
+  /** Addresses of local pods. */
+  readonly addresses: Readonly<Record<Family, ReadonlySet<string>>>;
+  /** Whether members of a group of the new program only ever gain by being in it. */
+  grants(group: string): boolean;
+}
+
 /** A denied flow as the kernel counted it. */
 export interface Drop {
   readonly family: Family;

@@ -9,75 +9,13 @@
  * new program both deny is denied, and one that both allow is allowed.
  */
 import type { Family } from '../net/address.ts';
-import type { Direction } from '../policy/compiled.ts';
 import { frameChains } from './model.ts';
-import type { AddressGroup, Chain, NodeProgram, PortMap } from './model.ts';
-import {
-  braces,
-  declareChains,
-  dispatchElement,
-  dispatchMap,
-  epochChains,
-  epochGroup,
-  families,
-  forms,
-  frameOf,
-  groupText,
-  inForm,
-  localAddresses,
-  localGroup,
-  maxEpoch,
-  portMapText,
-  programChainText,
-  rangeChains,
-  rangesKey,
-  selfGroup,
-} from './render.ts';
+import type { NodeProgram, ProgramDelta } from './model.ts';
+import { applyOperations } from './operations.ts';
+import type { Operation, Phase, Transaction } from './operations.ts';
+import { families, frameOf, maxEpoch, rangeChains, rangesKey } from './render.ts';
 import { emptyTable, reachable, refsOf } from './state.ts';
 import type { TableState } from './state.ts';
-
-export type Phase = 'prepare' | 'switch' | 'revoke' | 'collect';
-
-export type Operation =
-  | { readonly kind: 'add-group'; readonly group: AddressGroup }
-  | { readonly kind: 'add-chain'; readonly chain: Chain }
-  | { readonly kind: 'add-port-map'; readonly map: PortMap }
-  | { readonly kind: 'add-members'; readonly group: string; readonly elements: readonly string[] }
-  | {
-      readonly kind: 'delete-members';
-      readonly group: string;
-      readonly elements: readonly string[];
-    }
-  | {
-      readonly kind: 'point';
-      readonly direction: Direction;
-      readonly family: Family;
-      readonly address: string;
-      readonly from: string | undefined;
-      /** Absent: the address is no local pod any more. */
-      readonly to: string | undefined;
-    }
-  | { readonly kind: 'add-locals'; readonly family: Family; readonly elements: readonly string[] }
-  | {
-      readonly kind: 'delete-locals';
-      readonly family: Family;
-      readonly elements: readonly string[];
-    }
-  | { readonly kind: 'epoch'; readonly from: number; readonly to: number }
-  | { readonly kind: 'ranges'; readonly program: NodeProgram }
-  | { readonly kind: 'frame'; readonly program: NodeProgram; readonly epoch: number }
-  | { readonly kind: 'hooks'; readonly program: NodeProgram; readonly epoch: number }
-  | { readonly kind: 'delete-chain'; readonly name: string }
-  | { readonly kind: 'delete-port-map'; readonly name: string }
-  | { readonly kind: 'delete-group'; readonly name: string }
-  | { readonly kind: 'unhook' }
-  | { readonly kind: 'delete-table' };
-
-export interface Transaction {
-  readonly phase: Phase;
-  readonly table: string;
-  readonly operations: readonly Operation[];
-}
 
 /** More elements than this in one transaction hold the kernel's lock too long (27 ms at 5,000). */
 const MAX_ELEMENTS = 5000;
@@ -86,30 +24,36 @@ const MAX_ELEMENTS = 5000;
  * Plans from `actual`, the tables found, to `desired`. Empty when nothing is to do.
  *
  * @param firstEpoch epoch for a table made where none was: not one that old connections may carry.
+ * @param delta all that can differ; only when `actual` is known to be what `delta.from` asks for.
  */
 export function plan(
   desired: NodeProgram,
   actual: readonly TableState[],
   firstEpoch: number,
+  delta?: ProgramDelta,
 ): Transaction[] {
-  const frame = frameOf(desired, 1);
+  const frameId = frameIdOf(desired);
+  const [only] = actual;
+  if (delta !== undefined && actual.length === 1 && only?.hooked && only.frameId === frameId)
+    return planInPlace(desired, only, scopeOfDelta(delta));
   const hooked = actual.filter((state) => state.hooked);
   const sound = (state: TableState): boolean =>
-    state.frameId === frame.id && !isDamaged(desired, state);
+    state.frameId === frameId && !isDamaged(desired, state);
   const base = hooked.find(sound) ?? hooked[0];
   const doomed = (keep: TableState | undefined): Transaction[] =>
     actual
       .filter((state) => state !== keep && (state.hooked || keep !== undefined))
-      .flatMap(({ table, hooked }) => {
+      .flatMap(({ table, hooked: inUse }) => {
         const step = (kind: 'unhook' | 'delete-table'): Transaction => ({
           phase: 'collect',
           table,
           operations: [{ kind }],
         });
         // A packet inside goes by the old rules, but looks into maps that are gone at once.
-        return hooked ? [step('unhook'), step('delete-table')] : [step('delete-table')];
+        return inUse ? [step('unhook'), step('delete-table')] : [step('delete-table')];
       });
-  if (base !== undefined && sound(base)) return [...planInPlace(desired, base), ...doomed(base)];
+  if (base !== undefined && sound(base))
+    return [...planInPlace(desired, base, fullScope(desired, base)), ...doomed(base)];
 
   // Another frame, a damaged one, or none: a second table beside the first. While both stand, both must agree.
   const { table } = desired.options;
@@ -123,6 +67,19 @@ export function plan(
     ...planNewTable(desired, free, epoch),
     ...doomed(undefined).filter((transaction) => transaction.table !== free),
   ];
+}
+
+const frameIds = new WeakMap<NodeProgram['options'], { frame: NodeProgram['frame']; id: string }>();
+
+/** The id of the frame; the texts that it is made of are long, and the same for most programs. */
+function frameIdOf(program: NodeProgram): string {
+  const { options, frame } = program;
+  let known = frameIds.get(options);
+  if (known?.frame !== frame) {
+    known = { frame, id: frameOf(program, 1).id };
+    frameIds.set(options, known);
+  }
+  return known.id;
 }
 
 /**
@@ -178,7 +135,7 @@ function planNewTable(desired: NodeProgram, table: string, epoch: number): Trans
   const state = emptyTable(table);
   const frame: Operation = { kind: 'frame', program: desired, epoch };
   applyOperations(state, [frame]);
-  const rest = planInPlace(desired, state)
+  const rest = planInPlace(desired, state, fullScope(desired, state))
     .flatMap((transaction) => transaction.operations)
     .filter((operation) => operation.kind !== 'epoch' && operation.kind !== 'ranges');
   return [
@@ -192,64 +149,126 @@ function nextEpoch(epoch: number, program: NodeProgram): number {
   return epoch === 0 || epoch >= maxEpoch(program.options) ? 0 : epoch + 1;
 }
 
-function planInPlace(desired: NodeProgram, actual: TableState): Transaction[] {
+/** Where a state and a program may differ, and what is known of both there. */
+interface Scope {
+  readonly groups: Iterable<readonly [name: string, elements: ReadonlySet<string> | 'all']>;
+  readonly chains: Iterable<string>;
+  readonly portMaps: Iterable<string>;
+  /** Of local pods. */
+  readonly addresses: Readonly<Record<Family, Iterable<string>>>;
+  /** Whether packets may meet the group now. */
+  reached(group: string): boolean;
+  /** Whether members of the group only ever gain by being in it. */
+  grants(group: string): boolean;
+}
+
+function fullScope(desired: NodeProgram, actual: TableState): Scope {
   const live = reachable(actual);
+  const granting = grantingGroups(desired);
+  const both = (a: Iterable<string>, b: Iterable<string>): Set<string> => {
+    const names = new Set(a);
+    for (const name of b) names.add(name);
+    return names;
+  };
+  const addresses = (family: Family): Set<string> => {
+    const found = new Set<string>();
+    for (const maps of [desired.dispatch, actual.dispatch])
+      for (const direction of directions)
+        for (const address of maps[direction][family].keys()) found.add(address);
+    for (const address of actual.locals[family]) found.add(address);
+    return found;
+  };
+  return {
+    groups: [...both(desired.groups.keys(), actual.groups.keys())].map((name) => [name, 'all']),
+    chains: both(desired.chains.keys(), actual.chains.keys()),
+    portMaps: both(desired.portMaps.keys(), actual.portMaps.keys()),
+    addresses: { 4: addresses(4), 6: addresses(6) },
+    reached: (group) => live.has(group),
+    grants: (group) => granting.has(group),
+  };
+}
+
+/** What a program in force holds is reached: whatever was not has been collected. */
+function scopeOfDelta(delta: ProgramDelta): Scope {
+  return { ...delta, reached: () => true, grants: (group) => delta.grants(group) };
+}
+
+const directions = ['Egress', 'Ingress'] as const;
+
+function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Transaction[] {
   const prepare: Operation[] = [];
   const add: Operation[] = [];
   const remove: Operation[] = [];
+  const collect: Operation[] = [];
   let revokes = false;
-  const granting = grantingGroups(desired);
 
-  for (const group of desired.groups.values()) {
-    const held = actual.groups.get(group.name);
+  const unused: Operation[] = [];
+  for (const [name, elements] of scope.groups) {
+    const group = desired.groups.get(name);
+    const held = actual.groups.get(name);
+    if (group === undefined) {
+      if (held !== undefined) unused.push({ kind: 'delete-group', name });
+      continue;
+    }
     if (held === undefined) {
       prepare.push({ kind: 'add-group', group });
       continue;
     }
-    const added = [...group.elements].filter((element) => !held.elements.has(element));
-    const gone = [...held.elements].filter((element) => !group.elements.has(element));
+    const added = [...(elements === 'all' ? group.elements : elements)].filter(
+      (element) => group.elements.has(element) && !held.elements.has(element),
+    );
+    const gone = [...(elements === 'all' ? held.elements : elements)].filter(
+      (element) => held.elements.has(element) && !group.elements.has(element),
+    );
     // Not reached at present, so it can be brought up to date at once.
-    const reached = live.has(group.name);
+    const reached = scope.reached(name);
     if (added.length > 0) {
-      (reached ? add : prepare).push({ kind: 'add-members', group: group.name, elements: added });
-      if (reached && !granting.has(group.name)) revokes = true;
+      (reached ? add : prepare).push({ kind: 'add-members', group: name, elements: added });
+      if (reached && !scope.grants(name)) revokes = true;
     }
     if (gone.length > 0) {
-      (reached ? remove : prepare).push({
-        kind: 'delete-members',
-        group: group.name,
-        elements: gone,
-      });
+      (reached ? remove : prepare).push({ kind: 'delete-members', group: name, elements: gone });
       if (reached) revokes = true;
     }
   }
-  for (const chain of desired.chains.values())
-    if (!actual.chains.has(chain.name)) prepare.push({ kind: 'add-chain', chain });
-  for (const map of desired.portMaps.values())
-    if (!actual.portMaps.has(map.name)) prepare.push({ kind: 'add-port-map', map });
+  for (const name of scope.chains) {
+    const chain = desired.chains.get(name);
+    if (chain === undefined) {
+      if (actual.chains.has(name)) collect.push({ kind: 'delete-chain', name });
+    } else if (!actual.chains.has(name)) prepare.push({ kind: 'add-chain', chain });
+  }
+  for (const name of scope.portMaps) {
+    const map = desired.portMaps.get(name);
+    if (map === undefined) {
+      if (actual.portMaps.has(name)) collect.push({ kind: 'delete-port-map', name });
+    } else if (!actual.portMaps.has(name)) prepare.push({ kind: 'add-port-map', map });
+  }
+  collect.push(...unused);
 
   for (const family of families) {
-    const wanted = new Set(localAddresses(desired, family));
-    const held = actual.locals[family];
-    const added = [...wanted].filter((address) => !held.has(address));
-    const gone = [...held].filter((address) => !wanted.has(address));
-    if (added.length > 0) add.push({ kind: 'add-locals', family, elements: added });
-    for (const direction of ['Egress', 'Ingress'] as const) {
-      const to = desired.dispatch[direction][family];
-      const from = actual.dispatch[direction][family];
-      for (const [address, target] of to) {
-        const present = from.get(address);
-        if (present === target) continue;
-        add.push({ kind: 'point', direction, family, address, from: present, to: target });
-        // A new address was denied until now, unless unknown pods are let pass.
-        if (present !== undefined || desired.options.unknownPod === 'allow') revokes = true;
-      }
-      for (const [address, target] of from)
-        if (!to.has(address)) {
-          remove.push({ kind: 'point', direction, family, address, from: target, to: undefined });
-          revokes = true;
-        }
+    const added: string[] = [];
+    const gone: string[] = [];
+    for (const address of scope.addresses[family]) {
+      const wanted = directions.some((one) => desired.dispatch[one][family].has(address));
+      if (wanted === actual.locals[family].has(address)) continue;
+      (wanted ? added : gone).push(address);
     }
+    if (added.length > 0) add.push({ kind: 'add-locals', family, elements: added });
+    for (const direction of directions)
+      for (const address of scope.addresses[family]) {
+        const to = desired.dispatch[direction][family].get(address);
+        const from = actual.dispatch[direction][family].get(address);
+        if (from === to) continue;
+        const point: Operation = { kind: 'point', direction, family, address, from, to };
+        if (to === undefined) {
+          remove.push(point);
+          revokes = true;
+          continue;
+        }
+        add.push(point);
+        // A new address was denied until now, unless unknown pods are let pass.
+        if (from !== undefined || desired.options.unknownPod === 'allow') revokes = true;
+      }
     if (gone.length > 0) remove.push({ kind: 'delete-locals', family, elements: gone });
   }
   if (actual.ranges !== rangesKey(desired)) {
@@ -265,14 +284,6 @@ function planInPlace(desired: NodeProgram, actual: TableState): Transaction[] {
     // With the last change of the update: whoever is judged after it is judged by the new program.
     (remove.length > 0 ? remove : add).push(epoch);
   }
-
-  const collect: Operation[] = [];
-  for (const name of actual.chains.keys())
-    if (!desired.chains.has(name)) collect.push({ kind: 'delete-chain', name });
-  for (const name of actual.portMaps.keys())
-    if (!desired.portMaps.has(name)) collect.push({ kind: 'delete-port-map', name });
-  for (const name of actual.groups.keys())
-    if (!desired.groups.has(name)) collect.push({ kind: 'delete-group', name });
 
   const { table } = actual;
   return [
@@ -322,192 +333,4 @@ function chunked(phase: Phase, table: string, operations: readonly Operation[]):
   }
   flush();
   return transactions;
-}
-
-// --- effect and text of operations ------------------------------------------------------------
-
-/** Changes the belief as the kernel would be changed. */
-export function applyOperations(state: TableState, operations: readonly Operation[]): void {
-  for (const operation of operations)
-    switch (operation.kind) {
-      case 'add-group': {
-        const { name, family, kind, elements } = operation.group;
-        state.groups.set(name, { family, kind, elements: new Set(elements) });
-        break;
-      }
-      case 'add-chain': {
-        const { name, rules } = operation.chain;
-        state.chains.set(name, { refs: refsOf(rules), ruleCount: rules.length, rules });
-        break;
-      }
-      case 'add-port-map': {
-        const { name, entries } = operation.map;
-        state.portMaps.set(name, { refs: new Set(entries.values()), entries });
-        break;
-      }
-      case 'add-members':
-        for (const element of operation.elements)
-          state.groups.get(operation.group)?.elements.add(element);
-        break;
-      case 'delete-members':
-        for (const element of operation.elements)
-          state.groups.get(operation.group)?.elements.delete(element);
-        break;
-      case 'point': {
-        const map = state.dispatch[operation.direction][operation.family];
-        if (operation.to === undefined) map.delete(operation.address);
-        else map.set(operation.address, operation.to);
-        break;
-      }
-      case 'add-locals':
-        for (const element of operation.elements) state.locals[operation.family].add(element);
-        break;
-      case 'delete-locals':
-        for (const element of operation.elements) state.locals[operation.family].delete(element);
-        break;
-      case 'epoch':
-        state.epoch = operation.to;
-        break;
-      case 'ranges':
-        state.ranges = rangesKey(operation.program);
-        break;
-      case 'frame':
-        state.frameId = frameOf(operation.program, operation.epoch).id;
-        state.epoch = operation.epoch;
-        state.ranges = rangesKey(operation.program);
-        break;
-      case 'hooks':
-        state.hooked = true;
-        break;
-      case 'unhook':
-        state.hooked = false;
-        break;
-      case 'delete-chain':
-        state.chains.delete(operation.name);
-        break;
-      case 'delete-port-map':
-        state.portMaps.delete(operation.name);
-        break;
-      case 'delete-group':
-        state.groups.delete(operation.name);
-        break;
-      case 'delete-table':
-        break;
-    }
-}
-
-/** Takes a table's base chains away, those that are there; packets inside find everything else. */
-export function unhookLines(table: string): string[] {
-  // Adding first makes the deletion succeed whether or not the chain exists.
-  return ['h_forward', 'h_input', 'h_output'].flatMap((chain) =>
-    ['add', 'flush', 'delete'].map((verb) => `${verb} chain inet ${table} ${chain}`),
-  );
-}
-
-/** The nft script of a transaction: what one `nft -f` commits. */
-export function transactionText(transaction: Transaction, program: NodeProgram): string {
-  const { table, operations } = transaction;
-  const blocks: string[] = [];
-  const lines: string[] = [];
-  const chains: Chain[] = [];
-  let declared = '';
-  const elements = (verb: 'add' | 'delete', set: string, list: readonly string[]): void => {
-    lines.push(`${verb} element inet ${table} ${set} ${braces(list)}`);
-  };
-  const pairs = (list: readonly string[]): string[] => list.map((item) => `${item} . ${item}`);
-  const self = program.frame.selfThroughService === 'allow';
-  const rewrite = (chainRules: Readonly<Record<string, readonly string[]>>): void => {
-    for (const [name, rules] of Object.entries(chainRules)) {
-      lines.push(`flush chain inet ${table} ${name}`);
-      for (const rule of rules) lines.push(`add rule inet ${table} ${name} ${rule}`);
-    }
-  };
-  /** Map changes together, deletions first: nft takes a new value for a key only after its deletion. */
-  const points = new Map<string, { gone: string[]; come: string[] }>();
-  const both = (name: string): string[] => forms.map((form) => inForm(form, name));
-
-  for (const operation of operations)
-    switch (operation.kind) {
-      case 'frame': {
-        const frame = frameOf(operation.program, operation.epoch);
-        blocks.push(...frame.body);
-        lines.push(`add element inet ${table} ${epochGroup} { ${operation.epoch} }`);
-        break;
-      }
-      case 'hooks':
-        blocks.push(...frameOf(operation.program, operation.epoch).hooks);
-        break;
-      case 'add-group':
-        blocks.push(groupText(operation.group));
-        break;
-      case 'add-chain':
-        chains.push(operation.chain);
-        break;
-      case 'add-port-map':
-        blocks.push(portMapText(operation.map));
-        break;
-      case 'add-members':
-        elements('add', operation.group, operation.elements);
-        break;
-      case 'delete-members':
-        elements('delete', operation.group, operation.elements);
-        break;
-      case 'add-locals':
-        elements('add', localGroup(operation.family), operation.elements);
-        if (self) elements('add', selfGroup(operation.family), pairs(operation.elements));
-        break;
-      case 'delete-locals':
-        elements('delete', localGroup(operation.family), operation.elements);
-        if (self) elements('delete', selfGroup(operation.family), pairs(operation.elements));
-        break;
-      case 'point': {
-        for (const form of forms) {
-          const map = dispatchMap(operation.direction, operation.family, form);
-          const entry = points.get(map) ?? { gone: [], come: [] };
-          if (operation.from !== undefined) entry.gone.push(operation.address);
-          if (operation.to !== undefined)
-            entry.come.push(dispatchElement(operation.address, operation.to, form));
-          points.set(map, entry);
-        }
-        break;
-      }
-      case 'epoch':
-        rewrite(epochChains(program.options, operation.to));
-        elements('delete', epochGroup, [String(operation.from)]);
-        elements('add', epochGroup, [String(operation.to)]);
-        break;
-      case 'ranges':
-        rewrite(rangeChains(operation.program));
-        break;
-      case 'delete-chain':
-        for (const name of both(operation.name)) lines.push(`flush chain inet ${table} ${name}`);
-        break;
-      case 'delete-port-map':
-      case 'delete-group':
-        break;
-      case 'unhook':
-        lines.push(...unhookLines(table));
-        break;
-      case 'delete-table':
-        lines.push(`delete table inet ${table}`);
-        break;
-    }
-  if (chains.length > 0) declared = declareChains(chains.map(({ name }) => name));
-  blocks.push(...chains.flatMap((chain) => forms.map((form) => programChainText(chain, form))));
-  for (const [map, { gone, come }] of points) {
-    if (gone.length > 0) elements('delete', map, gone);
-    if (come.length > 0) elements('add', map, come);
-  }
-  // Flushed above, the chains use nothing any more; maps may still name chains, so they go first.
-  for (const operation of operations)
-    if (operation.kind === 'delete-port-map')
-      for (const name of both(operation.name)) lines.push(`delete map inet ${table} ${name}`);
-  for (const operation of operations)
-    if (operation.kind === 'delete-chain')
-      for (const name of both(operation.name)) lines.push(`delete chain inet ${table} ${name}`);
-  for (const operation of operations)
-    if (operation.kind === 'delete-group') lines.push(`delete set inet ${table} ${operation.name}`);
-  const block =
-    blocks.length > 0 ? `table inet ${table} {\n${declared}${blocks.join('\n')}\n}\n` : '';
-  return block + lines.map((line) => `${line}\n`).join('');
 }

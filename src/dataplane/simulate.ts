@@ -11,7 +11,8 @@ import type { Direction } from '../policy/compiled.ts';
 import { frameChains } from './model.ts';
 import type { Condition, Drop, NodeProgram, Rule } from './model.ts';
 import type { Backend } from './backend.ts';
-import { applyOperations, plan } from './plan.ts';
+import { applyOperations } from './operations.ts';
+import { plan } from './plan.ts';
 import { copyTable, emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
 
@@ -218,11 +219,13 @@ export interface MemoryBackend extends Backend {
 /** A backend without a kernel. */
 export function createMemoryBackend(): MemoryBackend {
   let program: NodeProgram | undefined;
+  let settled: NodeProgram | undefined;
   let tables: TableState[] = [];
   const drops = new Map<string, Drop & { packets: number }>();
   return {
-    apply: async (desired) => {
-      const transactions = plan(desired, tables, 1);
+    apply: async (desired, delta) => {
+      const partial = delta !== undefined && delta.from === settled;
+      const transactions = plan(desired, tables, 1, partial ? delta : undefined);
       for (const transaction of transactions) {
         if (transaction.operations.some(({ kind }) => kind === 'delete-table')) {
           tables = tables.filter(({ table }) => table !== transaction.table);
@@ -236,6 +239,7 @@ export function createMemoryBackend(): MemoryBackend {
         applyOperations(table, transaction.operations);
       }
       program = desired;
+      settled = desired;
       return {
         transactions: transactions.map(({ phase, operations }) => ({
           phase,
@@ -244,15 +248,20 @@ export function createMemoryBackend(): MemoryBackend {
         })),
         epoch: tables[0]?.epoch ?? 0,
         reread: false,
+        partial,
+        enforcedAt: Date.now(),
       };
     },
     drops: async () => [...drops.values()],
     resetDrops: async () => drops.clear(),
     denials: async () => [...drops.values()].reduce((sum, { packets }) => sum + packets, 0),
     read: async () => tables.map(copyTable),
-    forget: () => {},
+    forget: () => {
+      settled = undefined;
+    },
     cleanup: async () => {
       tables = [];
+      settled = undefined;
       program = undefined;
       drops.clear();
     },

@@ -4,21 +4,27 @@
  */
 import { formatAddress } from '../net/address.ts';
 import type { Address } from '../net/address.ts';
-import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
+import type { Diagnostic, SourceRange } from '../k8s/diagnostic.ts';
 import type { KubeObject, Labels } from '../k8s/types.ts';
-import { isDns1123Subdomain } from '../k8s/names.ts';
-import { checkPolicy, policyKindOf } from '../policy/index.ts';
+import { checkPolicy } from '../policy/index.ts';
 import type { CompiledPolicy, PolicyRef } from '../policy/compiled.ts';
 import { policyRefOf } from '../policy/policy-ref.ts';
 import { at, labelsOf, textOf } from './json.ts';
-import { NAME_LABEL } from './peers.ts';
 import {
-  hostAddresses,
-  nodeAddresses,
-  podAddresses,
-  podCidrsOf,
-  podSpecFacts,
-} from './pod-facts.ts';
+  diagnosticAt,
+  isFinishedObject,
+  kindOf,
+  namespaceLabels,
+  nodeInfoOf,
+  objectFaults,
+  objectKey,
+  podInfoOf,
+  startedLater,
+  startOf,
+  withNameLabel,
+} from './object-facts.ts';
+import type { BuildInput } from './object-facts.ts';
+import { hostAddresses, nodeAddresses, podAddresses, podSpecFacts } from './pod-facts.ts';
 import type { PodSpecFacts } from './pod-facts.ts';
 import { endpointsOf, routeOf, serviceOf } from './routes.ts';
 import { defaultSettings } from './snapshot.ts';
@@ -34,12 +40,7 @@ import type {
 } from './snapshot.ts';
 import { isWorkloadKind, makesNoPods, replicasOf, templateOf, workloadOf } from './workloads.ts';
 
-/** One object and, when it came from a file, where its parts stand. */
-export interface BuildInput {
-  readonly object: KubeObject;
-  readonly source?: SourceRange;
-  locate?(path: string): SourceRange;
-}
+export type { BuildInput } from './object-facts.ts';
 
 export interface BuildOptions {
   readonly settings?: Partial<Settings>;
@@ -81,25 +82,6 @@ export interface BuildResult {
   readonly snapshot: Snapshot;
   readonly diagnostics: Diagnostic[];
 }
-
-/** Groups and kinds that are read, and whether they live in a namespace. Policy kinds aside. */
-const readKinds: Readonly<Record<string, { groups: readonly string[]; namespaced: boolean }>> = {
-  Namespace: { groups: [''], namespaced: false },
-  Node: { groups: [''], namespaced: false },
-  Pod: { groups: [''], namespaced: true },
-  ReplicationController: { groups: [''], namespaced: true },
-  Service: { groups: [''], namespaced: true },
-  Deployment: { groups: ['apps', 'extensions'], namespaced: true },
-  ReplicaSet: { groups: ['apps', 'extensions'], namespaced: true },
-  StatefulSet: { groups: ['apps'], namespaced: true },
-  DaemonSet: { groups: ['apps', 'extensions'], namespaced: true },
-  Job: { groups: ['batch'], namespaced: true },
-  CronJob: { groups: ['batch'], namespaced: true },
-  EndpointSlice: { groups: ['discovery.k8s.io'], namespaced: true },
-  Ingress: { groups: ['networking.k8s.io', 'extensions'], namespaced: true },
-  HTTPRoute: { groups: ['gateway.networking.k8s.io'], namespaced: true },
-  GRPCRoute: { groups: ['gateway.networking.k8s.io'], namespaced: true },
-};
 
 /** An object of a kind that is read, with its namespace and name settled. */
 interface Entry {
@@ -178,16 +160,13 @@ function collect(
   for (const input of objects) {
     const { object } = input;
     const { apiVersion, kind } = object;
-    const policyKind = policyKindOf(apiVersion, kind);
-    const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : '';
-    const known = Object.hasOwn(readKinds, kind) ? readKinds[kind] : undefined;
-    const isRead = policyKind !== undefined || known?.groups.includes(group) === true;
-    if (!isRead) {
+    const known = kindOf(object);
+    if (known === undefined) {
       const key = `${apiVersion}/${kind}`;
       unknownKinds.set(key, (unknownKinds.get(key) ?? 0) + 1);
       continue;
     }
-    const namespaced = policyKind?.namespaced ?? known?.namespaced ?? false;
+    const { namespaced } = known;
     const given = textOf(at(object.metadata, 'namespace'));
     const namespace = namespaced ? (given ?? 'default') : '';
     const plainName = textOf(at(object.metadata, 'name'));
@@ -206,18 +185,15 @@ function collect(
           'metadata',
         ),
       );
-    if (policyKind === undefined) {
-      diagnostics.push(...wrongTypes(input, namespace, plainName));
-      diagnostics.push(...nameFaults(input, plainName));
-    }
+    if (!known.policy) diagnostics.push(...objectFaults(input, namespace, plainName));
     const entry: Entry = {
       input,
       object: settled,
       namespace,
       name,
-      policy: policyKind !== undefined,
+      policy: known.policy,
     };
-    const key = `${group}/${kind}/${namespace}/${name}`;
+    const key = objectKey(known, kind, namespace, name);
     const earlier = found.get(key);
     if (earlier !== undefined) {
       diagnostics.push(duplicate(earlier, entry));
@@ -227,63 +203,6 @@ function collect(
     found.set(key, entry);
   }
   return [...found.values()];
-}
-
-/** As the server has it for these kinds (S32, S33); policy kinds check their own metadata. */
-function nameFaults(input: BuildInput, name: string | undefined): Diagnostic[] {
-  const { kind, metadata } = input.object;
-  const fault = (message: string): Diagnostic => ({
-    ...diagnosticAt(input, 'invalid-object', 'error', message, 'metadata.name'),
-    fieldPath: 'metadata.name',
-    object: name === undefined ? kind : `${kind} ${name}`,
-  });
-  if (name === undefined || name === '') {
-    const generated =
-      at(metadata, 'name') !== undefined || at(metadata, 'generateName') !== undefined;
-    return generated && name === undefined
-      ? []
-      : [fault('metadata.name: Required value: name or generateName is required')];
-  }
-  return isDns1123Subdomain(name).map((detail) =>
-    fault(`metadata.name: Invalid value: ${JSON.stringify(name)}: ${detail}`),
-  );
-}
-
-/** Where objects that are no policies hold the texts that selectors and names are compared with. */
-const textPaths: readonly (readonly string[])[] = [
-  ['metadata', 'name'],
-  ['metadata', 'namespace'],
-];
-const textMapPaths: readonly (readonly string[])[] = [
-  ['metadata', 'labels'],
-  ['spec', 'template', 'metadata', 'labels'],
-  ['spec', 'jobTemplate', 'spec', 'template', 'metadata', 'labels'],
-];
-
-/**
- * Names and labels that are no strings (`name: y`, `version: 1.10`): the server refuses the object, so
- * an answer without them would be about another cluster. Policies are checked against their schema.
- */
-function wrongTypes(input: BuildInput, namespace: string, name: string | undefined): Diagnostic[] {
-  const { object } = input;
-  const found: Diagnostic[] = [];
-  const check = (path: string, value: unknown): void => {
-    if (value === undefined || value === null || typeof value === 'string') return;
-    const shown = typeof value === 'object' ? 'a mapping or list' : JSON.stringify(value);
-    const message = `${path}: must be a string, not ${shown}`;
-    found.push({
-      ...diagnosticAt(input, 'wrong-type', 'error', message, path),
-      object: `${object.kind} ${namespace === '' ? '' : `${namespace}/`}${name ?? '(no name)'}`,
-      hint: 'Put it in quotes; the server cannot decode the object and answers BadRequest.',
-    });
-  };
-  for (const path of textPaths) check(path.join('.'), at(object, ...path));
-  for (const path of textMapPaths) {
-    const map = at(object, ...path);
-    if (typeof map !== 'object' || map === null || Array.isArray(map)) continue;
-    for (const [key, value] of Object.entries(map)) check(`${path.join('.')}[${key}]`, value);
-  }
-  return found;
 }
 
 function duplicate(earlier: Entry, later: Entry): Diagnostic {
@@ -310,23 +229,6 @@ function placeOf(source: SourceRange | undefined): string {
     : `${source.file}:${source.start.line}:${source.start.column}`;
 }
 
-function diagnosticAt(
-  input: BuildInput,
-  code: string,
-  severity: Severity,
-  message: string,
-  path: string,
-): Diagnostic {
-  const range = input.locate?.(path) ?? input.source;
-  return {
-    code,
-    severity,
-    message,
-    fieldPath: path,
-    ...(range === undefined ? {} : { range }),
-  };
-}
-
 // --- namespaces ---------------------------------------------------------------------------------
 
 /** Every namespace that is given or used. The name label is always there (S25). */
@@ -341,7 +243,7 @@ function readNamespaces(
     if (object.kind !== 'Namespace') continue;
     namespaces.set(name, {
       name,
-      labels: withNameLabel(labelsOf(at(object.metadata, 'labels')), name),
+      labels: namespaceLabels(object, name),
       implied: false,
       ...(input.source === undefined ? {} : { source: input.source }),
     });
@@ -356,10 +258,6 @@ function readNamespaces(
   return namespaces;
 }
 
-function withNameLabel(labels: Labels, name: string): Labels {
-  return labels[NAME_LABEL] === name ? labels : { ...labels, [NAME_LABEL]: name };
-}
-
 // --- pods and nodes -----------------------------------------------------------------------------
 
 interface MutableNode {
@@ -367,7 +265,7 @@ interface MutableNode {
   labels: Labels;
   addresses: Address[];
   internal: Address[];
-  podCidrs: string[];
+  podCidrs: readonly string[];
   implied: boolean;
   source?: SourceRange;
 }
@@ -400,27 +298,16 @@ function readPods(
       continue;
     }
     const facts = factsOf(object.spec, cache);
-    const phase = textOf(at(object.status, 'phase'));
     const workload = refOf(entry);
-    if (phase !== 'Succeeded' && phase !== 'Failed')
-      alive.add(`${namespace}/${workload.kind}/${workload.name}`);
+    if (!isFinishedObject(object)) alive.add(`${namespace}/${workload.kind}/${workload.name}`);
     let addresses: readonly Address[] = podAddresses(object);
     if (lost !== undefined) addresses = addresses.filter(({ value }) => !lost.has(value));
     // A hostNetwork pod has its node's addresses, known or not from its own status.
     if (facts.hostNetwork && addresses.length === 0 && facts.node !== undefined)
       addresses = nodes.get(facts.node)?.internal ?? [];
-    const pod: PodInfo = {
-      id: `${namespace}/${name}`,
-      namespace,
-      name,
-      labels: labelsOf(at(object.metadata, 'labels')),
-      addresses,
-      ...facts,
-      ...(phase === undefined ? {} : { phase }),
-      workload,
-      template: false,
-      ...(entry.input.source === undefined ? {} : { source: entry.input.source }),
-    };
+    const { source } = entry.input;
+    const place = { namespace, name, workload, ...(source === undefined ? {} : { source }) };
+    const pod = podInfoOf(object, place, facts, addresses);
     pods.push(pod);
     if (workloads.size === 0 && lost === undefined && !facts.hostNetwork)
       cache?.pods.set(object, pod);
@@ -463,13 +350,10 @@ function readNodes(entries: readonly Entry[]): Map<string, MutableNode> {
   for (const { object, name, input } of entries) {
     if (object.kind !== 'Node') continue;
     nodes.set(name, {
-      name,
-      labels: labelsOf(at(object.metadata, 'labels')),
+      ...nodeInfoOf(object, name, input.source),
       addresses: nodeAddresses(object),
       internal: nodeAddresses(object, 'InternalIP'),
-      podCidrs: podCidrsOf(object),
       implied: false,
-      ...(input.source === undefined ? {} : { source: input.source }),
     });
   }
   for (const { object } of entries) {
@@ -512,10 +396,8 @@ function winners(
     if (entry.object.kind !== 'Pod') continue;
     const pod: PodEntry = { ...entry };
     pods.push(pod);
-    const phase = at(entry.object.status, 'phase');
     // hostNetwork pods share their node's address; finished pods have given theirs back.
-    if (at(entry.object.spec, 'hostNetwork') === true) continue;
-    if (phase === 'Succeeded' || phase === 'Failed') continue;
+    if (at(entry.object.spec, 'hostNetwork') === true || isFinishedObject(entry.object)) continue;
     for (const address of cache?.pods.get(entry.object)?.addresses ?? podAddresses(entry.object)) {
       const other = owners.get(address.value);
       if (other === undefined) {
@@ -543,20 +425,6 @@ function winners(
     }
   }
   return pods;
-}
-
-/** Of two live pods with one address, whether `a` has it; never a matter of the order of input. */
-function startedLater(a: Entry, b: Entry): boolean {
-  const difference = startOf(a.object) - startOf(b.object);
-  if (difference !== 0) return difference > 0;
-  return `${a.namespace}/${a.name}` > `${b.namespace}/${b.name}`;
-}
-
-function startOf(object: KubeObject): number {
-  const text =
-    textOf(at(object.status, 'startTime')) ?? textOf(at(object.metadata, 'creationTimestamp'));
-  const time = text === undefined ? NaN : Date.parse(text);
-  return Number.isNaN(time) ? 0 : time;
 }
 
 // --- services -----------------------------------------------------------------------------------

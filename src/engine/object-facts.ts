@@ -48,7 +48,10 @@ export interface ObjectKind {
 }
 
 /** Undefined: a kind that is not read. */
-export function kindOf({ apiVersion, kind }: KubeObject): ObjectKind | undefined {
+export function kindOf({
+  apiVersion,
+  kind,
+}: Pick<KubeObject, 'apiVersion' | 'kind'>): ObjectKind | undefined {
   const policyKind = policyKindOf(apiVersion, kind);
   const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : '';
   if (policyKind !== undefined) return { group, namespaced: policyKind.namespaced, policy: true };

@@ -96,8 +96,18 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.
 - Missing: SCTP, \`kubernetes.default\` has
-  no endpoint, state is not kept between labs, programs of hostNetwork pods that leave their process
+  no endpoint, programs of hostNetwork pods that leave their process
   group can outlive the pod (not the lab).
+
+## Objects that outlive the lab
+
+\`podwall lab up --state FILE\` keeps every object but events in FILE (JSON, mode 0600: it holds secrets).
+It is written whole and atomically, at most every half second while things change, and at
+\`podwall lab down\`; a lab that is killed loses what came after the last save. A lab that starts with
+FILE has the same nodes and stack, the same objects with their uids, and makes the pods again: they
+get addresses of their own, and pods that were being deleted do not come back. resourceVersions go on above every
+one handed out before; a watch from before gets 410. Tokens and the certificate are new each time. A damaged
+file is refused and left as it is. Two labs must not share a file: the second to write stops saving and says so.
 
 ## Faults
 

@@ -246,6 +246,7 @@ export function renderStatus(status: LabStatus): string {
     `stack      ${status.config.stack}, ${status.config.wiring === 'bridge' ? 'pods on bridges' : 'pods routed'}`,
     ...(status.pid === undefined ? [] : [`process    ${status.pid}`]),
     ...(status.stateDir === undefined ? [] : [`state in   ${status.stateDir}`]),
+    ...(status.stateFile === undefined ? [] : [`objects in ${status.stateFile}`]),
     ...(status.api === undefined
       ? []
       : [`API        ${status.api.server}`, `kubeconfig ${status.api.kubeconfig}`]),

@@ -15,6 +15,8 @@ export interface ApiOrder {
   readonly stateDir: string;
   /** Nodes have agents, which reach the API over the lab's own network. */
   readonly agents: boolean;
+  /** Objects are kept in this file; absent: only as long as the lab lives. */
+  readonly stateFile?: string;
 }
 
 /** What the API writes on standard output, one line. */

@@ -7,7 +7,9 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { createInterface } from 'node:readline';
 import { startAdminSocket } from './api/admin.ts';
 import { writeKubeconfig, writeSecret } from './api/kubeconfig.ts';
+import type { ApiObject } from './api/object.ts';
 import { kindOf } from './api/registry.ts';
+import { keyOf } from './api/resource.ts';
 import { dualServiceRanges, type ServiceRanges } from './api/service-address.ts';
 import { adminUser } from './api/server.ts';
 import { startLabApi, type LabApi } from './api/start.ts';
@@ -24,7 +26,7 @@ import { dnsImage, dnsPodId } from './dns.ts';
 import { callControl, serveControl, toWire } from './control.ts';
 import { bindPorts } from './listeners.ts';
 import type { SyncOrder } from './hosted.ts';
-import { followStore } from './object-sync.ts';
+import { followStore, wholeOrder } from './object-sync.ts';
 import { holdContainerRoot } from './pod-process.ts';
 import { createPodRuntime, type Call } from './pod-runtime.ts';
 import { apiControlPath, controlPath, faultSocketPath, kubeconfigPath } from './state-dir.ts';
@@ -57,7 +59,13 @@ function startDns(api: LabApi, address: string): void {
     name: protocol === 'UDP' ? 'dns' : 'dns-tcp',
     protocol,
   }));
-  api.writer.create(kindOf('v1', 'Service'), namespace, {
+  const create = (kind: string, object: ApiObject): void => {
+    const type = kindOf('v1', kind);
+    // It may have been kept from an earlier lab.
+    if (api.store.get(type.bucket, keyOf(type, namespace, object.metadata.name))) return;
+    api.writer.create(type, namespace, object);
+  };
+  create('Service', {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name: 'kube-dns', labels },
@@ -67,7 +75,7 @@ function startDns(api: LabApi, address: string): void {
       ports: ports.map((port) => ({ ...port, port: 53, targetPort: 53 })),
     },
   });
-  api.writer.create(kindOf('v1', 'Pod'), namespace, {
+  create('Pod', {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, labels },
@@ -116,7 +124,7 @@ async function openToNodes(api: LabApi, stack: Stack): Promise<void> {
   });
 }
 
-async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
+async function serve({ config, stateDir, agents, stateFile }: ApiOrder): Promise<void> {
   const call: Call = (method, params) => callControl(controlPath(stateDir), method, params);
   const door = createServer();
   await new Promise<void>((resolve, reject) => {
@@ -139,6 +147,13 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
       addresses,
       podCIDRs: podCidrs,
     })),
+    ...(stateFile === undefined
+      ? {}
+      : { state: { file: stateFile, shape: config, onTrouble: log } }),
+    // Policies that were kept are known before a pod that was kept can be opened.
+    beforePods: async (store) => {
+      await call('sync', wholeOrder(store));
+    },
   });
   door.on('connection', (socket) => api.accept(socket));
   const daemon = {
@@ -151,6 +166,7 @@ async function serve({ config, stateDir, agents }: ApiOrder): Promise<void> {
     apply: (params) => objects.apply(params as LabObject[]),
     delete: (params) => objects.delete(params as ObjectRef[]),
     objects: async () => objects.objects(),
+    save: async () => api.keeper?.save(),
   });
   const kubeconfig = kubeconfigPath(stateDir);
   const handOut = (token: string): Promise<void> =>

@@ -144,7 +144,9 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
         const list = [...ignored].map(([kind, count]) => `${count} ${kind}`).join(', ');
         notices.push(`ignored, because the lab has no use for them: ${list}`);
       }
-      if (changes.some(({ action }) => action !== 'unchanged')) notices.push(...(await ready()));
+      // With nothing to apply: until what is there already runs.
+      const waits = given.length === 0 || changes.some(({ action }) => action !== 'unchanged');
+      if (waits) notices.push(...(await ready()));
       return { changes, notices, tookMs: performance.now() - started };
     },
 

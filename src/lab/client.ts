@@ -74,8 +74,13 @@ export function openLab(stateDir: string): Lab {
     status,
     async down() {
       let pid: number | undefined;
+      let unsaved: unknown;
       try {
-        pid = (await status()).pid;
+        const { pid: first, stateFile } = await status();
+        pid = first;
+        if (stateFile !== undefined) {
+          await keeper('save').catch((error: unknown) => (unsaved = error));
+        }
         await call('down');
       } catch (error) {
         // Already gone, or going: what is left is the directory.
@@ -83,6 +88,10 @@ export function openLab(stateDir: string): Lab {
       }
       if (pid !== undefined) await ended(pid);
       await removeStateDir(stateDir);
+      if (unsaved !== undefined) {
+        const why = unsaved instanceof Error ? unsaved.message : 'the API did not answer';
+        throw new LabError(`the lab is down, but its last changes are lost: ${why}`);
+      }
     },
   };
 }

@@ -6,10 +6,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ExecError, run } from '../system/exec.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import { completeLabConfig, planNodes, type NodePlan } from './config.ts';
-import { serveControl, toWire, type Handler } from './control.ts';
+import { callControl, serveControl, toWire, type Handler } from './control.ts';
 import { createAgentEnforcer, createEnforcer, type Enforcer } from './enforce.ts';
 import { answerDns, clusterNames, dnsPodId, type DnsNames } from './dns.ts';
 import { LabError, LabUnavailable } from './errors.ts';
@@ -21,7 +22,7 @@ import { busyLimit, mapLimited } from './parallel.ts';
 import { endOf, planProbes, runProbes, type ProbeRunner } from './probe.ts';
 import { commandArgs, scriptArgs, scriptEnv } from './scripts.ts';
 import { servicesScript } from './services.ts';
-import { controlPath, labFiles } from './state-dir.ts';
+import { apiControlPath, controlPath, labFiles } from './state-dir.ts';
 import {
   createStore,
   noSuchEndpoint,
@@ -62,6 +63,8 @@ export interface DaemonOrder {
   readonly api: boolean;
   /** Every node has an agent, which enforces in the daemon's place. Needs the API. */
   readonly agents: boolean;
+  /** Where the API keeps the objects between labs. */
+  readonly stateFile?: string;
 }
 
 /** What the daemon writes on standard output until it is ready. */
@@ -79,6 +82,7 @@ const proberTimeoutMs = 600_000;
 
 const socketCheckMs = 5_000;
 const agentPauseMs = 1_000;
+const savePatienceMs = 5_000;
 
 let stopping = false;
 /** The socket is ours; another lab's must stay. */
@@ -240,6 +244,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       privileges: order.privileges,
       pid: order.hostPid,
       stateDir: order.stateDir,
+      ...(order.stateFile === undefined ? {} : { stateFile: order.stateFile }),
       ...(api === undefined ? {} : { api }),
     };
   };
@@ -287,7 +292,9 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       if (!order.api) return;
       tell({ kind: 'progress', text: 'starting the API' });
       const { stateDir } = order;
-      api = await startApi({ config, stateDir, agents: order.agents }, (code) => {
+      const { stateFile } = order;
+      const kept = stateFile === undefined ? {} : { stateFile };
+      api = await startApi({ config, stateDir, agents: order.agents, ...kept }, (code) => {
         // It kept the objects: without it this is no cluster any more.
         process.stderr.write(`the API ended (code ${code ?? 'none'}), and the lab with it\n`);
         stop(order, 1);
@@ -369,6 +376,14 @@ async function sendProbes(netns: string, batch: ProbeBatch): Promise<ProbeSighti
   throw new LabError(`the prober in ${netns} ended early (code ${code}): ${stderr.trim()}`);
 }
 
+/** The API ends with this process, without a word: what it keeps in a file has to be there before. */
+async function saveFirst(order: DaemonOrder | undefined): Promise<void> {
+  if (order?.stateFile === undefined) return;
+  const patience = sleep(savePatienceMs, undefined, { ref: false });
+  const saved = callControl(apiControlPath(order.stateDir), 'save', null).catch(logTrouble);
+  await Promise.race([saved, patience]);
+}
+
 /** Leaves nothing: the namespaces go with the process, the state directory is removed here. */
 function stop(order: DaemonOrder | undefined, code: number): never {
   if (!stopping && listening && order !== undefined) {
@@ -416,7 +431,7 @@ async function main(): Promise<void> {
     if (order === undefined || order.lifetime === 'parent') stop(order, 0);
   });
   for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.on(name, () => stop(order, 0));
+    process.on(name, () => void saveFirst(order).finally(() => stop(order, 0)));
   }
   tell({ kind: 'hello' });
   order = await first;

@@ -5,7 +5,7 @@ export { completeLabConfig, defaultLabConfig, defaultOutside } from './config.ts
 export { LabError, LabRefusal, LabUnavailable, formatRefusal } from './errors.ts';
 export { orderFault, type AdminOrder, type FaultRule, type ListedFault } from './fault-orders.ts';
 export { createSimulatedLab } from './simulated.ts';
-export { connectLab, missingTools, startLab, type StartOptions } from './start.ts';
+export { connectLab, keptShape, missingTools, startLab, type StartOptions } from './start.ts';
 export { clusterKinds, kindNamed, namespacedIn, pluralOf, refOf } from './store.ts';
 export type {
   ApplyResult,

@@ -36,6 +36,12 @@ export interface SyncTarget {
   enforce(changed: boolean): Promise<unknown>;
 }
 
+/** Everything that decides about packets, as it is now. */
+export function wholeOrder(store: Store): SyncOrder {
+  const put = followedTypes().flatMap((type) => store.list(type.bucket).objects);
+  return { put: put as unknown as KubeObject[], gone: [] };
+}
+
 /** Changes within this time go together. */
 const gatherMs = 3;
 const retryMs = 500;

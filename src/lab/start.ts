@@ -13,7 +13,7 @@ import {
   readdirSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join, resolve as resolvePath } from 'node:path';
 import { createInterface } from 'node:readline';
 import { openLab } from './client.ts';
 import { completeLabConfig } from './config.ts';
@@ -40,6 +40,11 @@ export interface StartOptions {
   readonly api?: boolean;
   /** Every node gets an agent of its own that enforces; only with `api`. Default false. */
   readonly agents?: boolean;
+  /**
+   * Keeps the objects in this file; a lab that starts with it has them again, and the shape they were
+   * made for. Only with `api`.
+   */
+  readonly stateFile?: string;
   readonly onProgress?: (text: string) => void;
   /** Aborting while it starts takes everything back and rejects with the reason. */
   readonly signal?: AbortSignal;
@@ -100,22 +105,26 @@ function isRoot(): boolean {
 
 /**
  * Runs as the first process of the new namespaces. `ip netns` keeps its names under /run, which must
- * not be the host's; a state directory that lies there is bound back through an open descriptor, whose
+ * not be the host's; a directory that lies there and is needed is bound back through an open descriptor, whose
  * path `mount` must not resolve: it would come out at the new, empty directory. The shell stays as the
  * process that collects orphans, and ends with the daemon.
  */
 const boot = `
 set -e
-dir=$1; shift
-exec 9<"$dir" 8<&0
+dir=$1; kept=$2; shift 2
+exec 9<"$dir" 7<"$kept" 8<&0
 mount -t tmpfs -o mode=755,nosuid,nodev podwall-run /run
 mkdir -p /run/netns
 if [ ! -d "$dir" ]; then
   mkdir -p "$dir"
   mount --no-canonicalize --bind /proc/self/fd/9 "$dir"
 fi
-PODWALL_LAB=inside "$@" <&8 8<&- 9<&- &
-exec 0</dev/null 8<&- 9<&-
+if [ ! -d "$kept" ]; then
+  mkdir -p "$kept"
+  mount --no-canonicalize --bind /proc/self/fd/7 "$kept"
+fi
+PODWALL_LAB=inside "$@" <&8 7<&- 8<&- 9<&- &
+exec 0</dev/null 7<&- 8<&- 9<&-
 wait $!
 `;
 
@@ -129,7 +138,9 @@ export async function startLab(
 ): Promise<Lab> {
   const { lifetime = 'detached', api = false, agents = false, onProgress, signal } = options;
   signal?.throwIfAborted();
-  const complete = completeLabConfig(config);
+  const stateFile = options.stateFile === undefined ? undefined : resolvePath(options.stateFile);
+  const kept = stateFile === undefined ? undefined : await keptShape(stateFile);
+  const complete = shapeFor(config, kept, stateFile);
   checkPlatform();
   if (api) checkApi();
   await sweepPrivateStateDirs(async (stateDir) => !(await answers(stateDir)));
@@ -141,12 +152,23 @@ export async function startLab(
   }
   onProgress?.('making namespaces');
   const door = api ? await openDoor() : undefined;
-  const child = spawnDaemon(stateDir, door?.fd);
+  const child = spawnDaemon(
+    stateDir,
+    stateFile === undefined ? stateDir : dirname(stateFile),
+    door?.fd,
+  );
   door?.close();
   try {
     await becomeReady(
       child,
-      { config: complete, stateDir, lifetime, api, agents: api && agents },
+      {
+        config: complete,
+        stateDir,
+        lifetime,
+        api,
+        agents: api && agents,
+        ...(stateFile === undefined ? {} : { stateFile }),
+      },
       options,
     );
     if (!(await answers(stateDir)))
@@ -163,6 +185,39 @@ export async function startLab(
   child.stdout?.destroy();
   child.unref();
   return openLab(stateDir);
+}
+
+/** Shape of the lab whose objects a file keeps; undefined when there is no file yet. */
+export async function keptShape(stateFile: string): Promise<LabConfig | undefined> {
+  // Only now: it knows every kind served, which most commands have no use for.
+  const { loadState } = await import('./api/state-file.ts');
+  const { nodes, stack, wiring, outside } = ((await loadState(stateFile))?.shape ??
+    {}) as Partial<LabConfig>;
+  if (nodes === undefined) return undefined;
+  return completeLabConfig({
+    nodes,
+    ...(stack === undefined ? {} : { stack }),
+    ...(wiring === undefined ? {} : { wiring }),
+    ...(outside === undefined ? {} : { outside }),
+  });
+}
+
+/** Pods stand on nodes and services have families: a kept lab comes back in its own shape. */
+function shapeFor(
+  wanted: Partial<LabConfig>,
+  kept: LabConfig | undefined,
+  stateFile = '',
+): LabConfig {
+  if (kept === undefined) return completeLabConfig(wanted);
+  const complete = completeLabConfig({ ...kept, ...wanted });
+  for (const part of ['nodes', 'stack'] as const) {
+    if (JSON.stringify(complete[part]) === JSON.stringify(kept[part])) continue;
+    throw new LabError(
+      `${stateFile} keeps a lab with ${part} ${String(kept[part])}, not ${String(complete[part])}; ` +
+        `leave out the option, or name another file`,
+    );
+  }
+  return complete;
 }
 
 function unref(stream: unknown): void {
@@ -204,7 +259,7 @@ async function openDoor(): Promise<{ readonly fd: number; close(): void }> {
   return { fd, close: () => server.close() };
 }
 
-function spawnDaemon(stateDir: string, door: number | undefined): ChildProcess {
+function spawnDaemon(stateDir: string, kept: string, door: number | undefined): ChildProcess {
   const log = openSync(logPath(stateDir), 'a', 0o600);
   const user = isRoot() ? [] : ['--user', '--map-root-user'];
   const namespaces = [
@@ -218,7 +273,7 @@ function spawnDaemon(stateDir: string, door: number | undefined): ChildProcess {
   ];
   const daemon = [process.execPath, ...scriptArgs('daemon')];
   try {
-    return spawn('unshare', [...namespaces, 'sh', '-c', boot, 'sh', stateDir, ...daemon], {
+    return spawn('unshare', [...namespaces, 'sh', '-c', boot, 'sh', stateDir, kept, ...daemon], {
       // Its own session: Ctrl-C in the terminal is for the command, which then says what shall end.
       detached: true,
       // Descriptor 3 is `apiSocketFd`.
@@ -233,7 +288,7 @@ function spawnDaemon(stateDir: string, door: number | undefined): ChildProcess {
 
 function becomeReady(
   child: ChildProcess,
-  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime' | 'api' | 'agents'>,
+  given: Pick<DaemonOrder, 'config' | 'stateDir' | 'lifetime' | 'api' | 'agents' | 'stateFile'>,
   options: StartOptions,
 ): Promise<void> {
   return new Promise((resolve, reject) => {

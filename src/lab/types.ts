@@ -179,6 +179,8 @@ export interface LabStatus {
   /** Host pid of the lab's first process; absent when simulated. */
   readonly pid?: number;
   readonly stateDir?: string;
+  /** Where objects are kept for the next lab; absent: they go with this one. */
+  readonly stateFile?: string;
   /** Absent: the lab was started without one. */
   readonly api?: ApiStatus;
 }
@@ -212,6 +214,9 @@ export interface Lab {
   /** Stops one listener, to see what a probe says then. It stays closed until the pod is replaced. */
   closeListener(endpoint: string, port: LabPort): Promise<void>;
   status(): Promise<LabStatus>;
-  /** Ends the lab and everything in it. Idempotent. */
+  /**
+   * Ends the lab and everything in it. Idempotent. Throws `LabError` when the lab has ended, but its
+   * state could not be saved.
+   */
   down(): Promise<void>;
 }

@@ -2,6 +2,7 @@
  * `podwall lab …`: the lab by hand. Turns command lines into calls of the lab and its answers into
  * text. Must not know how pods are made or probes are sent.
  */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type {
   Lab,
@@ -45,6 +46,7 @@ function declareUp(command: Command): void {
       collect,
     )
     .option('--empty', 'no pods at all')
+    .option('--state <file>', 'keep objects in this file; a lab that starts with it has them again')
     .option('--agents', 'an agent on every node enforces, as in a real cluster')
     .option('--nodes <n|names>', 'how many nodes, or their names separated by commas')
     .option('--stack <stack>', 'ipv4, ipv6 or dual (default dual)')
@@ -58,7 +60,8 @@ Examples:
   podwall lab up -f app/ --nodes 3
   podwall lab up --stack ipv4 --outside office=198.51.100.7
   podwall lab up --wiring bridge --agents
-  podwall lab up --outside cdn=192.0.2.1,2001:db8::1`,
+  podwall lab up --outside cdn=192.0.2.1,2001:db8::1
+  podwall lab up --state lab.json          what was there before \`lab down\`, pods made again`,
     );
 }
 
@@ -181,14 +184,23 @@ async function connected(): Promise<Lab> {
 }
 
 const up: Sub = async (io, _args, options) => {
-  const { connectLab, completeLabConfig, startLab, LabUnavailable } =
+  const { connectLab, completeLabConfig, keptShape, startLab, LabUnavailable } =
     await import('../../lab/index.ts');
   const wanted = readConfig(options);
   const complete = completeLabConfig(wanted);
   const files = options['filename'] as string[] | undefined;
+  const given = options['state'] as string | undefined;
+  const state = given === undefined ? undefined : resolve(io.cwd, given);
   const running = await connectLab();
   if (running !== undefined) {
-    const { config, uptimeMs, api } = await running.status();
+    const { config, uptimeMs, api, stateFile } = await running.status();
+    if (state !== undefined && state !== stateFile) {
+      throw new CliError(
+        `a lab is already running, and keeps its objects ${stateFile === undefined ? 'nowhere' : `in ${stateFile}`}`,
+        2,
+        'end it with `podwall lab down` first',
+      );
+    }
     const plain = Object.keys(wanted).length === 0;
     const same = JSON.stringify(config) === JSON.stringify(complete);
     if ((!plain && !same) || files !== undefined) {
@@ -208,10 +220,11 @@ const up: Sub = async (io, _args, options) => {
     if (api !== undefined) io.out(`export KUBECONFIG=${shellWord(api.kubeconfig)}\n`);
     return 0;
   }
+  const kept = state === undefined ? undefined : await keptShape(state);
   const objects =
     files !== undefined
       ? await readObjects(io, files, 'default')
-      : options['empty'] === true
+      : options['empty'] === true || kept !== undefined
         ? []
         : await seedObjects(complete.nodes);
   const started = performance.now();
@@ -221,6 +234,7 @@ const up: Sub = async (io, _args, options) => {
       lifetime: 'detached',
       api: true,
       agents: options['agents'] === true,
+      ...(state === undefined ? {} : { stateFile: state }),
       signal: io.signal,
       onProgress: (text) => io.err(`  ${text}\n`),
     });
@@ -229,6 +243,10 @@ const up: Sub = async (io, _args, options) => {
     throw new CliError(error.message, 3, error.remedy);
   }
   try {
+    if (kept !== undefined) {
+      io.err(`  starting the pods kept in ${state}\n`);
+      report(io, await abortable(io, fresh.apply([])), true);
+    }
     if (objects.length > 0) {
       io.err(`  applying ${objects.length} objects\n`);
       report(io, await abortable(io, fresh.apply(objects)), true);

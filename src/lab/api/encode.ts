@@ -64,7 +64,8 @@ function itemJson(object: ApiObject): string {
   return body;
 }
 
-function objectJson(object: ApiObject): string {
+/** JSON of a stored object; kept, so that saying it again costs nothing. */
+export function objectJson(object: ApiObject): string {
   return `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)},${itemJson(object).slice(1)}`;
 }
 

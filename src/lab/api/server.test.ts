@@ -12,16 +12,23 @@ import { createFaults } from './faults.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import type { JsonObject } from './object.ts';
 import { resourceTypes } from './registry.ts';
-import { startLabApi, type LabApi } from './start.ts';
+import { startLabApi, type LabApi, type StateOptions } from './start.ts';
 import { loadState } from './state-file.ts';
 
 let api: LabApi;
 let folder: string;
+const kept = (file: string): StateOptions => ({
+  file,
+  shape: {},
+  onTrouble: (error) => {
+    throw error;
+  },
+});
 const runtime = createFakeRuntime();
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'podwall-api-'));
-  api = await startLabApi({ runtime, seed: 3, stateFile: join(folder, 'state.json') });
+  api = await startLabApi({ runtime, seed: 3, state: kept(join(folder, 'state.json')) });
 });
 afterAll(async () => {
   await api.stop();
@@ -507,7 +514,7 @@ describe('files', () => {
 
   it('state outlives a restart, and pods run again', async () => {
     const file = join(folder, 'second.json');
-    const first = await startLabApi({ runtime: createFakeRuntime(), stateFile: file });
+    const first = await startLabApi({ runtime: createFakeRuntime(), state: kept(file) });
     const type = resourceTypes.find((t) => t.kind === 'Pod');
     if (!type) throw new Error('no pods');
     const made = first.writer.create(type, 'default', {
@@ -518,7 +525,7 @@ describe('files', () => {
     await first.stop();
     expect((await loadState(file))?.objects.some((o) => o.key === 'default/keep')).toBe(true);
     const again = createFakeRuntime();
-    const second = await startLabApi({ runtime: again, stateFile: file });
+    const second = await startLabApi({ runtime: again, state: kept(file) });
     const uid = made.metadata.uid ?? '';
     for (let tries = 0; tries < 100 && !again.running.has(uid); tries += 1)
       await new Promise((resolve) => setTimeout(resolve, 20));

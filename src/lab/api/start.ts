@@ -11,7 +11,7 @@ import { startNamespaceController } from './controllers/namespaces.ts';
 import { startWorkloadControllers } from './controllers/workloads.ts';
 import { startEndpointsController } from './controllers/endpoints.ts';
 import { createFaults, seededRandom } from './faults.ts';
-import { type ApiObject, timestamp } from './object.ts';
+import { type ApiObject, listAt, objectAt, timestamp } from './object.ts';
 import { kindOf } from './registry.ts';
 import { keyOf } from './resource.ts';
 import type { PodRuntime } from './runtime.ts';
@@ -21,7 +21,7 @@ import {
   defaultServiceRanges,
   type ServiceRanges,
 } from './service-address.ts';
-import { keepState, loadState } from './state-file.ts';
+import { keepState, loadState, revived, type StateKeeper } from './state-file.ts';
 import { createStore, type Store } from './store.ts';
 import { createWriter, type Writer } from './write.ts';
 
@@ -40,8 +40,10 @@ export interface LabApiOptions {
   readonly address?: { readonly host: string; readonly port: number };
   readonly hosts?: readonly string[];
   readonly token?: string;
-  /** Keeps the objects in this file across restarts. */
-  readonly stateFile?: string;
+  /** Keeps the objects in this file across restarts, beside what its owner wants to find there again. */
+  readonly state?: StateOptions;
+  /** Awaited when everything that was kept is in the store and no pod has been started yet. */
+  readonly beforePods?: (store: Store) => Promise<void>;
   readonly serviceRanges?: ServiceRanges;
   /** Of names and of faults. */
   readonly seed?: number;
@@ -52,9 +54,18 @@ export interface LabApiOptions {
   readonly now?: () => number;
 }
 
+export interface StateOptions {
+  readonly file: string;
+  readonly shape: unknown;
+  /** A save has failed that nobody waited for. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
 export interface LabApi extends ApiServer {
   readonly store: Store;
   readonly writer: Writer;
+  /** Absent: nothing is kept. */
+  readonly keeper: StateKeeper | undefined;
   stop(): Promise<void>;
 }
 
@@ -66,9 +77,10 @@ const defaultNodes: readonly LabNode[] = [
 export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
   const now = options.now ?? ((): number => Date.now());
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
-  const initial = options.stateFile === undefined ? undefined : await loadState(options.stateFile);
+  const { state } = options;
+  const saved = state === undefined ? undefined : await loadState(state.file);
   const store = createStore({
-    ...(initial === undefined ? {} : { initial }),
+    ...(saved === undefined ? {} : { initial: revived(saved) }),
     ...(options.history === undefined ? {} : { history: options.history }),
   });
   const ranges = options.serviceRanges ?? defaultServiceRanges;
@@ -79,8 +91,11 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     random: seededRandom(seed),
   });
   const certificate = await createCertificate(options.hosts);
-  const keeper = options.stateFile === undefined ? undefined : keepState(store, options.stateFile);
+  const keeper = state === undefined ? undefined : keepState(store, state.file, state);
+  // A file that cannot be written is said now, not when it is missed.
+  await keeper?.save();
   for (const node of options.nodes ?? defaultNodes) putNode(writer, node);
+  await options.beforePods?.(store);
   const faults = createFaults(seed);
   const controllers = [
     startNamespaceController(writer, certificate.cert),
@@ -109,6 +124,7 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     ...server,
     store,
     writer,
+    keeper,
     async stop() {
       for (const controller of controllers) controller.stop();
       await server.close();
@@ -127,7 +143,17 @@ function putFirstObjects(writer: Writer, ranges: ServiceRanges, port: number): v
         kind: 'Namespace',
         metadata: { name },
       });
-  if (writer.store.get(serviceType.bucket, keyOf(serviceType, 'default', 'kubernetes'))) return;
+  if (writer.store.get(serviceType.bucket, keyOf(serviceType, 'default', 'kubernetes'))) {
+    // Kept from a lab whose API had another port.
+    writer.update(serviceType, 'default', 'kubernetes', (old) => ({
+      ...old,
+      spec: {
+        ...objectAt(old, 'spec'),
+        ports: listAt(old, 'spec', 'ports').map((one) => ({ ...one, targetPort: port })),
+      },
+    }));
+    return;
+  }
   writer.create(serviceType, 'default', {
     apiVersion: 'v1',
     kind: 'Service',

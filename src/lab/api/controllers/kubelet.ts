@@ -42,6 +42,7 @@ function tolerates(pod: ApiObject, node: ApiObject): boolean {
 
 interface Running {
   readonly key: string;
+  readonly node: string;
   state: 'starting' | 'running' | 'stopping' | 'failed';
   /** Settles when the runtime has answered to the start. */
   settled: Promise<void>;
@@ -113,7 +114,6 @@ export function startKubelet(
       controller.enqueue(key, 2000);
       return;
     }
-    load.set(node, (load.get(node) ?? 0) + 1);
     const { namespace, name } = pod.metadata;
     const bound = writer.update(podType, namespace, name, (old) => ({
       ...old,
@@ -132,8 +132,11 @@ export function startKubelet(
   const start = (pod: ApiObject, key: string): void => {
     const uid = pod.metadata.uid ?? '';
     const attempts = (pods.get(uid)?.attempts ?? 0) + 1;
+    const node = stringAt(pod, 'spec', 'nodeName');
+    if (attempts === 1) load.set(node, (load.get(node) ?? 0) + 1);
     const entry: Running = {
       key,
+      node,
       state: 'starting',
       settled: Promise.resolve(),
       attempts,
@@ -174,7 +177,7 @@ export function startKubelet(
         controller.enqueue(key, wait + 10);
         const current = store.get(podType.bucket, key);
         if (current?.metadata.uid !== uid) {
-          pods.delete(uid);
+          forget(uid, entry);
           return;
         }
         record(current, 'Warning', 'Failed', `Error: ${message}`);
@@ -197,15 +200,17 @@ export function startKubelet(
     }
   };
 
+  const forget = (uid: string, entry: Running): void => {
+    if (pods.delete(uid)) load.set(entry.node, Math.max(0, (load.get(entry.node) ?? 1) - 1));
+  };
+
   const stop = (uid: string, entry: Running, grace: number): void => {
     if (entry.state === 'stopping') return;
     const gone = (): void => {
-      pods.delete(uid);
+      forget(uid, entry);
       const { namespace, name } = splitKey(entry.key);
       const current = store.get(podType.bucket, entry.key);
       if (current?.metadata.uid !== uid || current.metadata.deletionTimestamp === undefined) return;
-      const node = stringAt(current, 'spec', 'nodeName');
-      load.set(node, Math.max(0, (load.get(node) ?? 1) - 1));
       try {
         writer.remove(podType, namespace, name, { gracePeriodSeconds: 0 });
       } catch {

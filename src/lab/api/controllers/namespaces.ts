@@ -1,7 +1,7 @@
 /**
  * Namespaces: what every one of them holds from the start, and how one is emptied when deleted.
  */
-import { type ApiObject, objectAt } from '../object.ts';
+import { type ApiObject, objectAt, stringAt } from '../object.ts';
 import { isReview, kindOf, resourceTypes } from '../registry.ts';
 import { keyOf } from '../resource.ts';
 import type { Writer } from '../write.ts';
@@ -25,12 +25,17 @@ export function startNamespaceController(writer: Writer, authority: string): Con
         kind: 'ServiceAccount',
         metadata: { name: 'default' },
       });
-    if (!store.get(mapType.bucket, keyOf(mapType, name, 'kube-root-ca.crt')))
+    const data = { 'ca.crt': authority };
+    const known = store.get(mapType.bucket, keyOf(mapType, name, 'kube-root-ca.crt'));
+    // One that was kept has the authority of an earlier server.
+    if (known && stringAt(known, 'data', 'ca.crt') !== authority)
+      writer.update(mapType, name, 'kube-root-ca.crt', (old) => ({ ...old, data }));
+    if (!known)
       writer.create(mapType, name, {
         apiVersion: 'v1',
         kind: 'ConfigMap',
         metadata: { name: 'kube-root-ca.crt' },
-        data: { 'ca.crt': authority },
+        data,
       });
   };
 

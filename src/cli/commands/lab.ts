@@ -61,7 +61,7 @@ Examples:
   podwall lab up --stack ipv4 --outside office=198.51.100.7
   podwall lab up --wiring bridge --agents
   podwall lab up --outside cdn=192.0.2.1,2001:db8::1
-  podwall lab up --state lab.json          what was there before \`lab down\`, pods made again`,
+  podwall lab up --state lab.json     what was there before, pods made again`,
     );
 }
 

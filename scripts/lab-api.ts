@@ -56,7 +56,8 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - Validation is thorough for the policy kinds only. Pods, services and workloads are checked for
   what the lab uses: names, labels, ports, selectors, containers, immutable fields.
 - \`kubernetes.io/metadata.name\` is put back on every write of a namespace.
-- An ephemeral container (\`kubectl debug\`) is a command in the pod's network, not an image.
+- An ephemeral container (\`kubectl debug\`) is a command in the pod's network, not an image; without a
+  command it is \`sh\`, when standard input is asked for.
 - Events live for an hour.
 - Probes, volumes, images and resource limits are kept and ignored.
 - No ConfigMap or Secret is mounted, and pods get no service account token.
@@ -75,8 +76,16 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   listeners. Every other container gets a listener on each of its ports (TCP 80 when the pod declares
   none) that answers HTTP, or UDP, with the pod's name. This is no sandbox: who is root in a pod is
   root on the machine.
-- A command that ends is started again after 1 to 60 s as \`restartPolicy\` says; \`restartCount\` stays 0.
-  Init containers are taken as done. Only literal values of \`env\` are set.
+- A command that ends is started again as \`restartPolicy\` says: at once, then after 1 s, 2 s, 4 s up to
+  60 s (\`CrashLoopBackOff\`), from the start when it ran for 10 s. Exit codes, restarts, the run before and
+  \`logs --previous\` are as in a cluster; no probe is run, so what runs is ready. A shell that ends with 126
+  or 127 in a container with ports wanted programs of its image: its ports are answered instead.
+- Init containers run in order before the others when this machine has their program and they mount no
+  volume, else they are taken as done; sidecars (\`restartPolicy: Always\`) go on beside them. The log of a
+  container that is not run says why.
+- \`env\` has literal values and fields of the pod (\`fieldRef\`), and \`$(NAME)\` is expanded; nothing comes
+  from config maps or secrets.
+- \`kubectl delete\` sends SIGTERM to a command and its process group, SIGKILL when the grace is over.
 - exec runs any program of the machine in the pod's network; attach reaches a container's command,
   which is \`sh\` for a container with \`stdin\` and no command. \`agnhost connect\` is built in (TCP, UDP).
 - logs hold the last 2,000 to 4,000 lines of a command; listeners log who came, one line a connection

@@ -12,20 +12,20 @@ const pod = (...containers: Container[]): Pod => ({
 });
 
 describe('what a container is on a machine without its image', () => {
-  it('a program of the machine is run, with its arguments and literal environment', () => {
+  it('a program of the machine is run, with its arguments', () => {
     const plan = planPod(
       pod({
         name: 'c',
         image: 'busybox',
         command: ['sh', '-c'],
         args: ['exit 3'],
-        env: [{ name: 'A', value: 'b' }],
         ports: [{ containerPort: 80 }],
       }),
       path,
     );
     expect(plan).toEqual({
-      commands: [{ container: 'c', argv: ['sh', '-c', 'exit 3'], env: { A: 'b' } }],
+      init: [],
+      commands: [{ container: 'c', argv: ['sh', '-c', 'exit 3'] }],
       ports: [],
     });
   });
@@ -83,5 +83,26 @@ describe('what a container is on a machine without its image', () => {
 
   it('without a path nothing is run', () => {
     expect(planPod(pod({ name: 'c', command: ['sh'] }), '').commands).toEqual([]);
+  });
+
+  it('init containers: a program is run, what needs an image or a volume says why it is not', () => {
+    const init = (container: Omit<Container, 'name'> & { volumeMounts?: unknown[] }): unknown => {
+      const { spec, ...rest } = pod({ name: 'c' });
+      const initContainers = [{ name: 'i', ...container }];
+      return planPod({ ...rest, spec: { ...spec, initContainers } }, path).init[0];
+    };
+    const argv = ['sh', '-c', 'true'];
+    const command = { container: 'i', argv };
+    expect(init({ command: argv })).toEqual({ container: 'i', sidecar: false, command });
+    expect(init({ command: argv, restartPolicy: 'Always' })).toMatchObject({ sidecar: true });
+    expect(init({ command: argv, volumeMounts: [{}] })).toMatchObject({
+      note: expect.stringContaining('volumes') as string,
+    });
+    expect(init({ command: ['/app/migrate'] })).toMatchObject({
+      note: expect.stringContaining('the program /app/migrate') as string,
+    });
+    expect(init({ image: 'shop/init' })).toMatchObject({
+      note: expect.stringContaining('its image') as string,
+    });
   });
 });

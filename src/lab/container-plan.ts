@@ -6,19 +6,31 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { Container, Pod } from '../k8s/types.ts';
+import { environmentOf } from './container-env.ts';
 import { listenPorts } from './store.ts';
 import type { LabPort } from './types.ts';
 
 export interface Command {
   readonly container: string;
   readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
   /** Somebody will attach: its standard input stays open. */
   readonly stdin?: true;
   readonly tty?: true;
 }
 
+/** One init container, in its turn. */
+export interface InitPlan {
+  readonly container: string;
+  /** Goes on beside the others (`restartPolicy: Always`) instead of ending before them. */
+  readonly sidecar: boolean;
+  /** Absent: taken as done, or as running for a sidecar. */
+  readonly command?: Command;
+  /** Why there is no command. */
+  readonly note?: string;
+}
+
 export interface PodPlan {
+  readonly init: readonly InitPlan[];
   readonly commands: readonly Command[];
   /** Ports that the lab answers with the pod's name. */
   readonly ports: readonly LabPort[];
@@ -43,41 +55,54 @@ export function isAgnhost(program: string | undefined): boolean {
   return program !== undefined && /(^|\/)agnhost$/.test(program);
 }
 
-/** Literal values only: the lab has no config maps to read at start. */
-export function environmentOf(container: Container): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const { name, value } of container.env ?? []) if (value !== undefined) found[name] = value;
-  return found;
-}
-
 /** How the containers of a pod are played. `path`: where programs are looked for. */
 export function planPod(pod: Pod, path: string): PodPlan {
   const commands: Command[] = [];
   const answered: LabPort[] = [];
   const left: Container[] = [];
   for (const container of pod.spec?.containers ?? []) {
-    const { stdin = false, tty = false } = container as { stdin?: boolean; tty?: boolean };
-    const given = argvOf(container, path);
-    // What images for people do when nothing is asked of them.
-    const argv = stdin && given.length === 0 && path !== '' ? ['sh'] : given;
+    const argv = argvOf(container, path);
+    const command = planCommand(container, path);
     if (isAgnhost(argv[0])) {
       answered.push(...agnhostPorts(argv.slice(1), environmentOf(container)));
-    } else if (argv[0] !== undefined && findProgram(argv[0], path) !== undefined) {
-      commands.push({
-        container: container.name,
-        argv,
-        env: environmentOf(container),
-        ...(stdin ? { stdin } : {}),
-        ...(tty ? { tty } : {}),
-      });
-    } else {
-      left.push(container);
-    }
+    } else if (command === undefined) left.push(container);
+    else commands.push(command);
   }
   if (left.length > 0) {
     answered.push(...listenPorts({ ...pod, spec: { ...pod.spec, containers: left } }));
   }
-  return { commands, ports: distinct(answered) };
+  const init = (pod.spec?.initContainers ?? []).map((one) => planInit(one, path));
+  return { init, commands, ports: distinct(answered) };
+}
+
+/** The program of this machine that a container runs; undefined when there is none. */
+export function planCommand(container: Container, path: string): Command | undefined {
+  const { stdin = false, tty = false } = container as { stdin?: boolean; tty?: boolean };
+  const given = argvOf(container, path);
+  // What images for people do when nothing is asked of them.
+  const argv = stdin && given.length === 0 && path !== '' ? ['sh'] : given;
+  if (argv[0] === undefined || findProgram(argv[0], path) === undefined) return undefined;
+  return {
+    container: container.name,
+    argv,
+    ...(stdin ? { stdin } : {}),
+    ...(tty ? { tty } : {}),
+  };
+}
+
+/** An init container that prepares a volume has nothing to prepare here. */
+function planInit(container: Container, path: string): InitPlan {
+  const { volumeMounts } = container as { volumeMounts?: readonly unknown[] | null };
+  const sidecar = container.restartPolicy === 'Always';
+  const plan = { container: container.name, sidecar };
+  if ((volumeMounts ?? []).length > 0) {
+    return { ...plan, note: 'not run, because it mounts volumes, which the lab has not' };
+  }
+  const command = planCommand(container, path);
+  if (command !== undefined) return { ...plan, command };
+  const [program] = argvOf(container, path);
+  const missing = program === undefined ? 'its image' : `the program ${program}`;
+  return { ...plan, note: `not run, because this machine lacks ${missing}` };
 }
 
 /** The command line as far as it is known without the image. */

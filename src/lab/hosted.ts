@@ -16,22 +16,26 @@ import type { StoredPod } from './store.ts';
 import { addPodsScript, netnsPath, removePodsScript, type PodWiring } from './topology.ts';
 import type { LabPort, ObjectRef } from './types.ts';
 
-/** `podWire`: a pod with `metadata.uid` and `spec.nodeName`, and the ports the lab shall answer on. */
+/** `podWire`: a pod with `metadata.uid` and `spec.nodeName`. */
 export interface PodOrder {
   readonly object: Pod;
+}
+
+/**
+ * `podOpen`, which comes when the API has published the addresses: waits until policy is in force, then
+ * the lab answers on these ports of the pod, besides those of earlier calls. Answered with the ports that
+ * could not be opened, one sentence each.
+ */
+export interface PodOpening extends PodName {
   readonly ports: readonly LabPort[];
 }
 
-/** `podOpen` and `podStop`. */
+/** `podStop`. */
 export interface PodName {
   readonly uid: string;
 }
 
-/**
- * Answer to `podWire`: it has its network, and nothing in it. `podOpen`, which comes when the API has
- * published the addresses, waits for policy and lets the pod answer; its answer names the ports that
- * could not be opened, one sentence each.
- */
+/** Answer to `podWire`: it has its network, and nothing in it. */
 export interface PodAnswer {
   readonly podIPs: readonly string[];
   readonly hostIP: string;
@@ -69,7 +73,7 @@ interface Parts {
 
 type Job =
   | ({ readonly kind: 'wire' } & PodOrder)
-  | ({ readonly kind: 'open' } & PodName)
+  | ({ readonly kind: 'open' } & PodOpening)
   | ({ readonly kind: 'stop' } & PodName)
   | { readonly kind: 'enforce'; readonly changed: boolean };
 
@@ -91,7 +95,10 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   async function round(jobs: readonly Job[]): Promise<unknown[]> {
     const removed: StoredPod[] = [];
     const wired = new Map<number, StoredPod>();
-    const opened = new Map<number, StoredPod>();
+    const opened = new Map<
+      number,
+      { readonly pod: StoredPod; readonly ports: readonly LabPort[] }
+    >();
     const results: unknown[] = jobs.map(() => undefined);
     let changed = false;
     const end = (pod: StoredPod | undefined): void => {
@@ -108,12 +115,12 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
           // Deleted by force and made again: the old one has to go first.
           const old = mirror.running(`${namespace}/${name}`);
           if (old !== undefined) end(mirror.release(old.uid));
-          wired.set(index, mirror.place(job.object, job.ports));
+          wired.set(index, mirror.place(job.object));
           mirror.put([job.object]);
         } else if (job.kind === 'open') {
           const pod = mirror.pods().find(({ uid }) => uid === job.uid);
           if (pod === undefined) throw new LabError('the pod was stopped before it started');
-          opened.set(index, pod);
+          opened.set(index, { pod, ports: job.ports });
         } else {
           changed = changed || job.changed;
         }
@@ -143,11 +150,11 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       await parts.onObjects?.(objects).catch(parts.onTrouble);
     }
     // Only now, with policies in force, does anything answer in the new pods.
-    await mapLimited([...opened], busyLimit(), async ([index, pod]) => {
+    await mapLimited([...opened], busyLimit(), async ([index, { pod, ports }]) => {
       results[index] = await listeners.open({
         endpoint: pod.id,
         netns: endOf({ kind: 'pod', pod }).netns,
-        ports: pod.ports,
+        ports,
         ownNetwork: !pod.hostNetwork,
         ...(pod.id === dnsPodId ? { dns: parts.dns } : {}),
       });
@@ -159,7 +166,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const wire = createBatch<Job>((jobs) => parts.queue(() => round(jobs)));
   return {
     podWire: (params) => wire({ kind: 'wire', ...(params as PodOrder) }),
-    podOpen: (params) => add({ kind: 'open', ...(params as PodName) }),
+    podOpen: (params) => add({ kind: 'open', ...(params as PodOpening) }),
     podStop: (params) => add({ kind: 'stop', ...(params as PodName) }),
     async visits(params) {
       const { endpoint, after } = params as VisitsOrder;

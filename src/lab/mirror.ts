@@ -8,7 +8,7 @@ import { planNodes, podAddresses, podsPerNode, type NodePlan } from './config.ts
 import { dnsPodId } from './dns.ts';
 import { LabError } from './errors.ts';
 import { endpointNamed, type LabView, type StoredPod } from './store.ts';
-import type { LabConfig, LabPort, ObjectRef } from './types.ts';
+import type { LabConfig, ObjectRef } from './types.ts';
 
 export interface Mirror extends LabView {
   /** Takes newer states in. True when packets may be judged differently now. */
@@ -16,7 +16,7 @@ export interface Mirror extends LabView {
   /** Forgets objects. True when packets may be judged differently now. */
   drop(refs: readonly ObjectRef[]): boolean;
   /** Gives a pod addresses on its node. Throws `LabError` when there is no such node or no address. */
-  place(pod: Pod, ports: readonly LabPort[]): StoredPod;
+  place(pod: Pod): StoredPod;
   /** Takes the addresses back; undefined when the pod does not run here. */
   release(uid: string): StoredPod | undefined;
   /** The pod that runs under this name. */
@@ -112,7 +112,7 @@ export function createMirror(config: LabConfig): Mirror {
       for (const ref of refs) changed = objects.delete(keyOf(ref)) || changed;
       return changed;
     },
-    place(object, ports) {
+    place(object) {
       const { namespace = 'default', name = '', uid = '' } = object.metadata;
       const node = nodes.find((one) => one.name === object.spec?.nodeName);
       if (node === undefined) {
@@ -124,7 +124,7 @@ export function createMirror(config: LabConfig): Mirror {
       const slot = hostNetwork ? 0 : own || takeSlot(node);
       const addresses = hostNetwork ? node.addresses : podAddresses(config, node, slot);
       const id = `${namespace}/${name}`;
-      const pod = { id, namespace, name, node, slot, addresses, ports, hostNetwork, uid };
+      const pod = { id, namespace, name, node, slot, addresses, ports: [], hostNetwork, uid };
       byUid.set(uid, pod);
       byId.set(id, pod);
       return pod;

@@ -16,6 +16,29 @@ export interface PodLog {
   end(): void;
 }
 
+/** The logs of the runs of one container: of this one and of the one before. */
+export interface ContainerLog {
+  current(): PodLog;
+  previous(): PodLog | undefined;
+  /** A new run begins. */
+  next(): PodLog;
+}
+
+export function createContainerLog(): ContainerLog {
+  let current = createPodLog();
+  let previous: PodLog | undefined;
+  return {
+    current: () => current,
+    previous: () => previous,
+    next() {
+      current.end();
+      previous = current;
+      current = createPodLog();
+      return current;
+    },
+  };
+}
+
 /** Lines kept of each container. */
 const linesKept = 2_000;
 

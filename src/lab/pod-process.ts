@@ -5,6 +5,8 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { PassThrough } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnOnTerminal } from './api/pty.ts';
 import type { ExecSession } from './api/runtime.ts';
 import { containerRootScript } from './container-root.ts';
@@ -76,7 +78,12 @@ export function startInPod(
   const env = { ...place.env };
   if (options.tty === true) {
     const session = spawnOnTerminal(command, { env, cwd: '/' });
-    return { ...session, signal: () => session.kill() };
+    // A shell that waits at its prompt ignores SIGTERM; that its terminal goes away it understands.
+    const signal = (name: NodeJS.Signals): void => {
+      session.signal(name);
+      if (name === 'SIGTERM') session.signal('SIGHUP');
+    };
+    return { ...session, signal };
   }
   const [program = '', ...args] = command;
   const child = spawn(program, args, { stdio: 'pipe', detached: true, env, cwd: '/' });
@@ -106,4 +113,82 @@ function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   } catch {
     // Ended meanwhile.
   }
+}
+
+/** What a program said before anybody looked, for the first who does. */
+export interface Backlog {
+  /** What was kept so far; nothing is kept from now on. */
+  take(): Buffer;
+}
+
+/** Bytes kept for the first who attaches. */
+const backlogBytes = 65_536;
+
+/** Keeps the first output of a program that somebody will attach to: its prompt, mostly. */
+export function keepBacklog(main: PodProcess): Backlog {
+  let kept = Buffer.alloc(0);
+  const keep = (chunk: Buffer): void => {
+    kept = Buffer.concat([kept, chunk]).subarray(-backlogBytes);
+  };
+  main.stdout.on('data', keep);
+  return {
+    take() {
+      main.stdout.off('data', keep);
+      const bytes = kept;
+      kept = Buffer.alloc(0);
+      return bytes;
+    },
+  };
+}
+
+/**
+ * A process that goes on when the one who looks at it leaves; `once`: its input ends with theirs. Its
+ * exit code is not theirs either: they read it in the status.
+ */
+export function shareProcess(
+  main: PodProcess,
+  options: { readonly stdin: boolean; readonly once: boolean; readonly backlog?: Backlog },
+): ExecSession {
+  const stdin = new PassThrough();
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const early = options.backlog?.take();
+  if (early !== undefined && early.length > 0) stdout.write(early);
+  if (options.stdin) stdin.pipe(main.stdin, { end: options.once });
+  main.stdout.pipe(stdout);
+  main.stderr.pipe(stderr);
+  return {
+    stdin,
+    stdout,
+    stderr,
+    exit: main.exit.then(
+      () => 0,
+      () => 0,
+    ),
+    resize: (columns, rows) => main.resize?.(columns, rows),
+    kill() {
+      stdin.unpipe(main.stdin);
+      main.stdout.unpipe(stdout);
+      main.stderr.unpipe(stderr);
+      // A pipe that stood still would stop the process.
+      main.stdout.resume();
+      main.stderr.resume();
+      stdout.end();
+      stderr.end();
+    },
+  };
+}
+
+/** Asks programs to end, and ends those that are left when the grace is over. */
+export async function endProcesses(
+  processes: ReadonlySet<PodProcess>,
+  graceMs: number,
+): Promise<void> {
+  if (processes.size === 0) return;
+  const all = [...processes];
+  for (const one of all) one.signal('SIGTERM');
+  const done = Promise.all(all.map((one) => one.exit.catch(() => 0)));
+  const patience = sleep(graceMs, 'late' as const, { ref: false });
+  // The daemon kills whatever is left in the pod's network.
+  if ((await Promise.race([done, patience])) === 'late') for (const one of all) one.kill();
 }

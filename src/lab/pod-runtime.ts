@@ -3,56 +3,79 @@
  * and reaches into pods for exec, logs and port-forward. Lives in the lab's namespaces. Must not know
  * how a network is built.
  */
-import { spawn } from 'node:child_process';
-import { Socket } from 'node:net';
-import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Pod } from '../k8s/types.ts';
-import type { ContainerExit, ExecSession, PodRuntime } from './api/runtime.ts';
+import type { Container, Pod } from '../k8s/types.ts';
+import type { ContainerChange, ContainerState, PodRuntime } from './api/runtime.ts';
 import type { ApiObject } from './api/object.ts';
-import { planPod, isAgnhost, type Command } from './container-plan.ts';
+import { badRequest } from './api/status.ts';
+import { liveContainer, type RestartPolicy } from './container-life.ts';
+import { environmentOf, expand, podFields } from './container-env.ts';
+import { type Command, isAgnhost, planCommand, planPod, type PodPlan } from './container-plan.ts';
 import { resolvConf } from './dns.ts';
 import { LabError } from './errors.ts';
-import type { PodAnswer, PodName, PodOrder, VisitsOrder } from './hosted.ts';
+import type { PodAnswer, PodName, PodOpening, PodOrder, VisitsOrder } from './hosted.ts';
 import type { Visit } from './listeners.ts';
-import { createPodLog, type PodLog } from './pod-log.ts';
-import { startInPod, type PodProcess, type ProcessPlace } from './pod-process.ts';
-import { scriptArgs, scriptEnv, searchPath } from './scripts.ts';
+import { type ContainerLog, createContainerLog } from './pod-log.ts';
+import { dialInside } from './pod-dial.ts';
+import {
+  type Backlog,
+  endProcesses,
+  keepBacklog,
+  startInPod,
+  shareProcess,
+  type PodProcess,
+  type ProcessPlace,
+} from './pod-process.ts';
+import { scriptArgs, searchPath } from './scripts.ts';
+import { listenPorts } from './store.ts';
+import type { LabPort } from './types.ts';
 
 /** One call to the daemon. */
 export type Call = (method: string, params: unknown) => Promise<unknown>;
 
 interface RunningPod {
   readonly object: Pod;
+  /** All of them; ephemeral ones are added. */
+  readonly containers: Container[];
   readonly answer: PodAnswer;
-  readonly logs: Map<string, PodLog>;
+  readonly logs: Map<string, ContainerLog>;
   readonly processes: Set<PodProcess>;
-  /** Main processes by container. */
-  readonly mains: Map<string, PodProcess>;
-  stopping: boolean;
+  /** Main processes by container; with a backlog when somebody will attach. */
+  readonly mains: Map<string, { readonly child: PodProcess; readonly backlog?: Backlog }>;
+  /** Aborted when the pod is stopped. */
+  readonly stop: AbortController;
   /** Number of the last visit that is in the logs. */
   lastVisit: number;
 }
 
-const longestPauseMs = 60_000;
-/** A program that ends sooner has not found what it needs. */
-const soonMs = 2_000;
-const dialTimeoutMs = 15_000;
 const followEveryMs = 300;
+const openAgainMs = 5_000;
+
+/** How a shell says that there is no such program, or none that runs here. */
+const missingProgram: readonly number[] = [126, 127];
+
+const waiting = (reason: string, message?: string): ContainerState => ({
+  kind: 'waiting',
+  reason,
+  ...(message === undefined ? {} : { message }),
+});
 
 /** `root`: mount namespace of containers; without it their commands are not run. */
 export function createPodRuntime({
   call,
   root,
   dns,
+  run = startInPod,
 }: {
   readonly call: Call;
   readonly root?: string | undefined;
   /** Address of the cluster's DNS. */
   readonly dns: string;
+  /** Tests replace what starts programs. */
+  readonly run?: typeof startInPod;
 }): PodRuntime {
   const pods = new Map<string, RunningPod>();
-  const listeners: ((exit: ContainerExit) => void)[] = [];
+  const listeners: ((change: ContainerChange) => void)[] = [];
   const path = searchPath();
 
   const podOf = (uid: string): RunningPod => {
@@ -60,16 +83,17 @@ export function createPodRuntime({
     if (pod === undefined) throw new LabError('the pod does not run');
     return pod;
   };
-  const environment = (
-    pod: Pod,
-    more: Readonly<Record<string, string>>,
-  ): Record<string, string> => ({
-    PATH: path,
-    HOME: '/root',
-    HOSTNAME: pod.metadata.name ?? '',
-    LANG: 'C.UTF-8',
-    ...more,
-  });
+  const report = (pod: RunningPod, container: string, state: ContainerState): void => {
+    tell({ uid: pod.object.metadata.uid ?? '', container, state, restartCount: 0 });
+  };
+  const tell = (change: ContainerChange): void => {
+    for (const listener of listeners) listener(change);
+  };
+  const logOf = (pod: RunningPod, container: string): ContainerLog => {
+    const log = pod.logs.get(container) ?? createContainerLog();
+    pod.logs.set(container, log);
+    return log;
+  };
 
   /** Brings the logs of a pod up to date with who came to its listeners. */
   async function takeVisits(pod: RunningPod): Promise<void> {
@@ -83,51 +107,145 @@ export function createPodRuntime({
       const owner =
         containers.find(({ ports }) => ports?.some((one) => one.containerPort === port)) ??
         containers[0];
-      pod.logs.get(owner?.name ?? '')?.add(`${protocol} ${port} from ${from}`, at);
+      pod.logs
+        .get(owner?.name ?? '')
+        ?.current()
+        .add(`${protocol} ${port} from ${from}`, at);
     }
   }
 
-  const placeOf = (pod: RunningPod, more: Readonly<Record<string, string>>): ProcessPlace => {
-    const { namespace = '' } = pod.object.metadata;
+  const placeOf = (pod: RunningPod, container: string): ProcessPlace => {
+    const { namespace = '', name = '' } = pod.object.metadata;
+    const given = pod.containers.find((one) => one.name === container);
+    const own = given === undefined ? {} : environmentOf(given, podFields(pod.object, pod.answer));
     return {
       netns: pod.answer.netns,
       root,
-      env: environment(pod.object, more),
+      env: { PATH: path, HOME: '/root', HOSTNAME: name, LANG: 'C.UTF-8', ...own },
       resolver: { namespace, text: resolvConf(dns, namespace) },
     };
   };
 
-  async function runCommand(uid: string, pod: RunningPod, command: Command): Promise<void> {
-    const log = pod.logs.get(command.container);
-    const { restartPolicy: policy = 'Always' } = (pod.object.spec ?? {}) as {
-      restartPolicy?: string;
-    };
-    const place = placeOf(pod, command.env);
-    for (let pauseMs = 1_000; !pod.stopping; pauseMs = Math.min(pauseMs * 2, longestPauseMs)) {
-      const started = Date.now();
-      const child = startInPod(place, command.argv, { tty: command.tty === true });
-      pod.processes.add(child);
-      pod.mains.set(command.container, child);
-      child.stdin.on('error', () => {});
-      if (command.stdin !== true) child.stdin.end();
-      log?.take(child.stdout);
-      log?.take(child.stderr);
-      const exitCode = await child.exit.catch((error: Error) => {
-        log?.add(error.message);
-        return 127;
-      });
+  /** Starts a program that ends with the pod. */
+  const launch = (
+    pod: RunningPod,
+    place: ProcessPlace,
+    argv: readonly string[],
+    options: { readonly tty?: boolean } = {},
+  ): PodProcess => {
+    const child = run(place, argv, options);
+    pod.processes.add(child);
+    const forget = (): void => {
       pod.processes.delete(child);
-      pod.mains.delete(command.container);
-      if (pod.stopping) return;
-      if (policy === 'Never' || (policy === 'OnFailure' && exitCode === 0)) {
-        log?.end();
-        for (const listener of listeners) listener({ uid, container: command.container, exitCode });
-        return;
-      }
-      if (Date.now() - started > soonMs) pauseMs = 1_000;
-      log?.add(`[podwall] ended with code ${exitCode}; again in ${pauseMs / 1000} s`);
-      await sleep(pauseMs, undefined, { ref: false });
+    };
+    child.exit.then(forget, forget);
+    child.stdin.on('error', () => {});
+    return child;
+  };
+
+  /** Lets the lab answer on ports of a pod, as soon as policy is in force. */
+  async function open(pod: RunningPod, ports: readonly LabPort[]): Promise<void> {
+    const order: PodOpening = { uid: pod.object.metadata.uid ?? '', ports };
+    const notices = (await call('podOpen', order)) as readonly string[];
+    const [first] = pod.object.spec?.containers ?? [];
+    for (const notice of notices)
+      logOf(pod, first?.name ?? '')
+        .current()
+        .add(`[podwall] ${notice}`);
+  }
+
+  /** Runs the command of a container for as long as the policy wants it. */
+  async function live(
+    pod: RunningPod,
+    command: Command,
+    policy: RestartPolicy,
+    spare: readonly LabPort[] = [],
+  ): ReturnType<typeof liveContainer> {
+    const { uid = '', namespace = '', name = '' } = pod.object.metadata;
+    const { container } = command;
+    const log = logOf(pod, container);
+    return liveContainer({
+      policy,
+      log,
+      stopped: pod.stop.signal,
+      label: `${container} pod=${name}_${namespace}(${uid})`,
+      start() {
+        const place = placeOf(pod, container);
+        const argv = command.argv.map((word) => expand(word, place.env));
+        const child = launch(pod, place, argv, { tty: command.tty === true });
+        const main = command.stdin === true ? { child, backlog: keepBacklog(child) } : { child };
+        pod.mains.set(container, main);
+        const forget = (): void => {
+          if (pod.mains.get(container) === main) pod.mains.delete(container);
+        };
+        child.exit.then(forget, forget);
+        if (command.stdin !== true) child.stdin.end();
+        return child;
+      },
+      report(state, restartCount, last) {
+        tell({ uid, container, state, restartCount, ...(last === undefined ? {} : { last }) });
+      },
+      // A script that wants programs of its image: what it would listen on answers all the same.
+      giveUp({ exitCode }) {
+        if (spare.length === 0 || !missingProgram.includes(exitCode)) return false;
+        const why = `the command ended with code ${exitCode}, as programs of its image are missing`;
+        log.next().add(`[podwall] ${why}: its ports are answered instead`);
+        report(pod, container, { kind: 'running', startedAt: Date.now() });
+        open(pod, spare).catch(() => {});
+        return true;
+      },
+    });
+  }
+
+  const policyOf = (pod: RunningPod): RestartPolicy =>
+    ((pod.object.spec ?? {}) as { restartPolicy?: RestartPolicy }).restartPolicy ?? 'Always';
+
+  /** Starts the commands of the main containers. */
+  function begin(pod: RunningPod, plan: PodPlan): void {
+    for (const command of plan.commands) {
+      const container = pod.object.spec?.containers?.find(({ name }) => name === command.container);
+      const declared = (container?.ports ?? []).length > 0;
+      const spare =
+        container !== undefined && declared
+          ? listenPorts({ ...pod.object, spec: { containers: [container] } })
+          : [];
+      void live(pod, command, policyOf(pod), spare);
     }
+  }
+
+  /** Init containers one after the other, then the others. */
+  async function initialize(pod: RunningPod, plan: PodPlan): Promise<void> {
+    const { signal } = pod.stop;
+    for (const { container, sidecar, command } of plan.init) {
+      const now = Date.now();
+      if (command === undefined) {
+        const done = { kind: 'terminated', exitCode: 0, startedAt: now, finishedAt: now } as const;
+        report(pod, container, sidecar ? { kind: 'running', startedAt: now } : done);
+      } else if (sidecar) {
+        void live(pod, command, 'Always');
+      } else {
+        const policy = policyOf(pod);
+        const end = await live(pod, command, policy === 'Always' ? 'OnFailure' : policy);
+        if (end === undefined || end.exitCode !== 0) return;
+      }
+    }
+    while (!signal.aborted) {
+      try {
+        await open(pod, plan.ports);
+        break;
+      } catch (error) {
+        if (signal.aborted) return;
+        const message = error instanceof Error ? error.message : String(error);
+        for (const { name } of pod.object.spec?.containers ?? [])
+          report(pod, name, waiting('RunContainerError', message));
+        await sleep(openAgainMs, undefined, { ref: false, signal }).catch(() => {});
+      }
+    }
+    if (signal.aborted) return;
+    const commanded = new Set(plan.commands.map(({ container }) => container));
+    for (const { name } of pod.object.spec?.containers ?? [])
+      if (!commanded.has(name)) report(pod, name, { kind: 'running', startedAt: Date.now() });
+    begin(pod, plan);
   }
 
   return {
@@ -135,93 +253,113 @@ export function createPodRuntime({
       const pod = object as unknown as Pod;
       const { uid = '' } = pod.metadata;
       const plan = planPod(pod, root === undefined ? '' : path);
-      const order: PodOrder = { object: pod, ports: plan.ports };
+      const order: PodOrder = { object: pod };
       const answer = (await call('podWire', order)) as PodAnswer;
       const { podIPs, hostIP } = answer;
       onAddress?.({ podIPs, hostIP });
-      const notices = (await call('podOpen', { uid } satisfies PodName)) as readonly string[];
-      const logs = new Map(
-        [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])].map((container) => [
-          container.name,
-          createPodLog(),
-        ]),
-      );
       const running: RunningPod = {
         object: pod,
+        containers: [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])],
         answer,
-        logs,
+        logs: new Map(),
         processes: new Set(),
         mains: new Map(),
-        stopping: false,
+        stop: new AbortController(),
         lastVisit: 0,
       };
       pods.set(uid, running);
-      for (const notice of notices) for (const log of logs.values()) log.add(`[podwall] ${notice}`);
-      for (const command of plan.commands) void runCommand(uid, running, command);
+      for (const { name } of running.containers) logOf(running, name);
+      for (const { container, note } of plan.init)
+        if (note !== undefined) logOf(running, container).current().add(`[podwall] ${note}`);
+      const waits = plan.init.some(({ command }) => command !== undefined);
+      try {
+        await open(running, waits ? [] : plan.ports);
+      } catch (error) {
+        if (pods.get(uid) === running) pods.delete(uid);
+        throw error;
+      }
+      if (running.stop.signal.aborted) return { podIPs, hostIP };
+      if (waits) {
+        for (const { name } of running.containers)
+          report(running, name, waiting('PodInitializing'));
+        void initialize(running, plan);
+      } else begin(running, plan);
       return { podIPs, hostIP };
     },
 
     async stop(uid, graceSeconds) {
       const pod = pods.get(uid);
       if (pod !== undefined) {
-        pod.stopping = true;
+        pod.stop.abort();
         pods.delete(uid);
         await endProcesses(pod.processes, graceSeconds * 1000);
-        for (const log of pod.logs.values()) log.end();
+        for (const log of pod.logs.values()) log.current().end();
       }
       const end: PodName = { uid };
       await call('podStop', end);
     },
 
+    startEphemeral(uid, given) {
+      const pod = podOf(uid);
+      const container = given as unknown as Container;
+      pod.containers.push(container);
+      const command = planCommand(container, root === undefined ? '' : path);
+      if (command !== undefined) {
+        void live(pod, command, 'Never');
+        return;
+      }
+      const now = Date.now();
+      const [program] = container.command ?? container.args ?? [];
+      const message =
+        program === undefined
+          ? 'its image is not pulled: name a command, or ask for a terminal with -it'
+          : `this machine has no program ${program}`;
+      logOf(pod, container.name).current().add(`[podwall] ${message}`);
+      const end = { kind: 'terminated', startedAt: now, finishedAt: now } as const;
+      report(pod, container.name, { ...end, exitCode: 128, reason: 'StartError', message });
+    },
+
     async exec(ref, { command, tty }) {
       const pod = podOf(ref.uid);
-      const container = pod.object.spec?.containers?.find(({ name }) => name === ref.container);
-      const env: Record<string, string> = {};
-      for (const { name, value } of container?.env ?? [])
-        if (value !== undefined) env[name] = value;
-      const place = placeOf(pod, env);
+      const place = placeOf(pod, ref.container);
       // Our own script may lie where containers see a directory of their own.
-      const child = isAgnhost(command[0])
-        ? startInPod({ ...place, root: undefined }, [
+      return isAgnhost(command[0])
+        ? launch(pod, { ...place, root: undefined }, [
             process.execPath,
             ...scriptArgs('agnhost'),
             ...command.slice(1),
           ])
-        : startInPod(place, command, { tty });
-      pod.processes.add(child);
-      const forget = (): void => {
-        pod.processes.delete(child);
-      };
-      child.exit.then(forget, forget);
-      return child;
+        : launch(pod, place, command, { tty });
     },
 
-    async attach(ref, { tty, stdin }) {
+    async attach(ref, { stdin }) {
       const pod = podOf(ref.uid);
       const main = pod.mains.get(ref.container);
-      const container = pod.object.spec?.containers?.find(({ name }) => name === ref.container);
-      const { stdinOnce = false } = (container ?? {}) as { stdinOnce?: boolean };
-      if (main !== undefined) return share(main, { stdin, once: stdinOnce });
-      if (container !== undefined) {
+      if (main === undefined)
         throw new LabError(`container ${ref.container} runs no command to attach to`);
-      }
-      // Ephemeral: a shell in the pod's network, for as long as somebody looks.
-      const place = placeOf(pod, {});
-      const child = startInPod(place, ['sh'], { tty });
-      pod.processes.add(child);
-      const forget = (): void => {
-        pod.processes.delete(child);
-      };
-      child.exit.then(forget, forget);
-      return child;
+      const container = pod.containers.find(({ name }) => name === ref.container);
+      const { stdinOnce = false } = (container ?? {}) as { stdinOnce?: boolean };
+      const { child, backlog } = main;
+      const keeps = backlog === undefined ? {} : { backlog };
+      return shareProcess(child, { stdin, once: stdinOnce, ...keeps });
     },
 
     async logs(ref, options) {
       const pod = podOf(ref.uid);
       const log = pod.logs.get(ref.container);
       if (log === undefined) throw new LabError(`no container ${ref.container}`);
+      if (options.previous) {
+        const before = log.previous();
+        if (before === undefined) {
+          const { container, name } = ref;
+          throw badRequest(
+            `previous terminated container "${container}" in pod "${name}" not found`,
+          );
+        }
+        return before.read(options);
+      }
       await takeVisits(pod);
-      const out = log.read(options);
+      const out = log.current().read(options);
       if (options.follow) {
         const timer = setInterval(() => void takeVisits(pod).catch(() => {}), followEveryMs);
         out.on('close', () => clearInterval(timer));
@@ -231,67 +369,8 @@ export function createPodRuntime({
 
     dial: (ref, port) => dialInside(podOf(ref.uid).answer.netns, port),
 
-    onExit(listener) {
+    onChange(listener) {
       listeners.push(listener);
     },
   };
-}
-
-/** A process that goes on when the one who looks at it leaves; `once`: its input ends with theirs. */
-function share(
-  main: PodProcess,
-  { stdin: wantsInput, once }: { readonly stdin: boolean; readonly once: boolean },
-): ExecSession {
-  const stdin = new PassThrough();
-  const stdout = new PassThrough();
-  const stderr = new PassThrough();
-  if (wantsInput) stdin.pipe(main.stdin, { end: once });
-  main.stdout.pipe(stdout);
-  main.stderr.pipe(stderr);
-  return {
-    stdin,
-    stdout,
-    stderr,
-    exit: main.exit,
-    resize: (columns, rows) => main.resize?.(columns, rows),
-    kill() {
-      stdin.unpipe(main.stdin);
-      main.stdout.unpipe(stdout);
-      main.stderr.unpipe(stderr);
-      // A pipe that stood still would stop the process.
-      main.stdout.resume();
-      main.stderr.resume();
-      stdout.end();
-      stderr.end();
-    },
-  };
-}
-
-async function endProcesses(processes: ReadonlySet<PodProcess>, graceMs: number): Promise<void> {
-  if (processes.size === 0) return;
-  const all = [...processes];
-  for (const one of all) one.signal('SIGTERM');
-  const done = Promise.all(all.map((one) => one.exit.catch(() => 0)));
-  const patience = sleep(graceMs, 'late' as const, { ref: false });
-  // The daemon kills whatever is left in the pod's network.
-  if ((await Promise.race([done, patience])) === 'late') for (const one of all) one.kill();
-}
-
-/** A connection is made inside by a process that hands it over and ends. */
-function dialInside(netns: string, port: number): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(
-      'nsenter',
-      [`--net=${netns}`, process.execPath, ...scriptArgs('dialer'), String(port)],
-      { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: scriptEnv(), timeout: dialTimeoutMs },
-    );
-    let stderr = '';
-    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
-    child.on('message', (message: { error?: string }, handle) => {
-      if (handle instanceof Socket) resolve(handle);
-      else reject(new LabError(message.error ?? 'the connection was lost on its way'));
-    });
-    child.on('error', reject);
-    child.on('close', () => reject(new LabError(stderr.trim() || `no connection to port ${port}`)));
-  });
 }

@@ -118,6 +118,140 @@ describe.skipIf(unavailable !== undefined).each(kubectls)('%s on real pods', (pr
   for (const step of chosen.slice(last)) check(step);
 });
 
+const truth = `
+apiVersion: v1
+kind: Pod
+metadata: {name: crash, namespace: truth}
+spec: {containers: [{name: c, image: busybox, command: [sh, -c, "echo run; exit 3"]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: once, namespace: truth}
+spec: {restartPolicy: Never, containers: [{name: c, image: busybox, command: [sh, -c, "exit 4"]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: steps, namespace: truth}
+spec:
+  initContainers:
+  - {name: a, image: busybox, command: [sh, -c, "date +%s%N; sleep 0.2"]}
+  - {name: b, image: busybox, command: [sh, -c, "date +%s%N; sleep 0.2"]}
+  containers: [{name: c, image: busybox, command: [sh, -c, "date +%s%N; exec sleep 600"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: polite, namespace: truth}
+spec:
+  containers:
+  - {name: c, image: busybox, command: [sh, -c, "trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 0.1; done"]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: deaf, namespace: truth}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: busybox, command: [sh, -c, "trap '' TERM; while :; do sleep 0.1; done"]}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: count, namespace: truth}
+spec:
+  completions: 3
+  parallelism: 2
+  template:
+    spec: {restartPolicy: Never, containers: [{name: c, image: busybox, command: [sh, -c, "echo done"]}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: truth}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: c, image: postgres, ports: [{containerPort: 5432}]}]}
+`;
+
+describe.skipIf(unavailable !== undefined)('what a pod says of itself', () => {
+  const space = ['-n', 'truth'];
+  const pod = (name: string): Promise<string> =>
+    kubectl('get', 'pod', name, ...space, '--no-headers').then(({ text }) => text);
+  const field = (name: string, path: string): Promise<string> =>
+    kubectl('get', ...space, name, '-o', `jsonpath={${path}}`).then(({ text }) => text);
+  const first = '.status.containerStatuses[0]';
+
+  beforeAll(async () => {
+    await kubectl('create', 'ns', 'truth');
+    const made = await run(newest ?? '', ['apply', '-f', '-'], { env, input: truth });
+    expect(made, made.text).toMatchObject({ code: 0 });
+  });
+
+  it('a command that fails is started again, ever later, and is not ready', async () => {
+    await expect
+      .poll(() => pod('crash'), { timeout: 20_000 })
+      .toMatch(/crash +0\/1 +CrashLoopBackOff +[23] \(/);
+    expect(await field('pod/crash', `${first}.lastState.terminated.exitCode`)).toBe('3');
+    expect((await kubectl('logs', ...space, 'crash', '--previous')).text).toBe('run\n');
+    expect((await kubectl('describe', ...space, 'pod', 'crash')).text).toMatch(
+      /BackOff .*Back-off restarting failed container c in pod crash_truth/,
+    );
+    expect((await kubectl('exec', ...space, 'crash', '--', 'true')).text).toContain(
+      'container not found ("c")',
+    );
+  });
+
+  it('restartPolicy Never: its exit code, and the end', async () => {
+    await expect.poll(() => pod('once')).toMatch(/once +0\/1 +Error +0/);
+    expect(await field('pod/once', '.status.phase')).toBe('Failed');
+    expect(await field('pod/once', `${first}.state.terminated.exitCode`)).toBe('4');
+    expect((await kubectl('logs', ...space, 'once', '--previous')).text).toContain('not found');
+  });
+
+  it('init containers run one after the other, then the pod', async () => {
+    await kubectl('wait', ...space, '--for=condition=Ready', 'pod/steps', '--timeout=30s');
+    const times: number[] = [];
+    for (const container of ['a', 'b', 'c'])
+      times.push(Number((await kubectl('logs', ...space, 'steps', '-c', container)).text));
+    expect(times.every((time) => time > 0)).toBe(true);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+  });
+
+  it('an ephemeral container is in the network of the pod', async () => {
+    const ip = await field('pod/steps', '.status.podIP');
+    const seen = ['-c', 'ip -br address show eth0; exit 5'];
+    const made = ['debug', ...space, 'steps', '--image=busybox', '-c', 'look', '--', 'sh', ...seen];
+    expect(await kubectl(...made)).toMatchObject({ code: 0 });
+    const status = '.status.ephemeralContainerStatuses[0].state.terminated.exitCode';
+    await expect.poll(() => field('pod/steps', status)).toBe('5');
+    expect((await kubectl('logs', ...space, 'steps', '-c', 'look')).text).toContain(ip);
+  });
+
+  it('delete asks, and kills who does not listen when the grace is over', async () => {
+    const ready = ['--for=condition=Ready', '--timeout=30s'];
+    await kubectl('wait', ...space, ...ready, 'pod/polite', 'pod/deaf');
+    await expect
+      .poll(() => kubectl('logs', ...space, 'polite').then(({ text }) => text))
+      .toBe('up\n');
+    const follower = kubectl('logs', '-f', ...space, 'polite');
+    // The follower has to be there before the end.
+    await kubectl('get', 'ns');
+    await kubectl('delete', 'pod', ...space, 'polite', '--timeout=25s');
+    expect((await follower).text).toMatch(/^up\n[^]*asked\n$/);
+    expect(await kubectl('delete', 'pod', ...space, 'deaf', '--timeout=25s')).toMatchObject({
+      code: 0,
+    });
+  });
+
+  it('a job completes, a stateful set counts', async () => {
+    await kubectl('wait', ...space, '--for=condition=Complete', 'job/count', '--timeout=30s');
+    expect(await field('job/count', '.status.succeeded')).toBe('3');
+    await kubectl('rollout', 'status', ...space, 'sts/db', '--timeout=30s');
+    const pods = await kubectl('get', 'pods', ...space, '-l', 'app=db', '-o', 'name');
+    expect(pods.text).toBe('pod/db-0\npod/db-1\n');
+  });
+});
+
 const chartFiles: Readonly<Record<string, string>> = {
   'Chart.yaml': 'apiVersion: v2\nname: shop\nversion: 0.1.0\n',
   'values.yaml': 'replicas: 1\nclosed: true\n',

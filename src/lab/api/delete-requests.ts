@@ -138,3 +138,10 @@ export function containerOf(pod: ApiObject, named: string | null): string {
     );
   return main[0] ?? '';
 }
+
+/** The status of a container of any kind; undefined when there is none yet. */
+export function containerStatusOf(pod: ApiObject, container: string): JsonObject | undefined {
+  return ['containerStatuses', 'initContainerStatuses', 'ephemeralContainerStatuses']
+    .flatMap((list) => listAt(pod, 'status', list))
+    .find((status) => status['name'] === container);
+}

@@ -8,7 +8,7 @@ import { constants } from 'node:os';
 import { PassThrough, type Readable } from 'node:stream';
 import { stringAt } from './object.ts';
 import { spawnOnTerminal } from './pty.ts';
-import type { ContainerExit, ExecSession, PodRuntime } from './runtime.ts';
+import type { ContainerChange, ExecSession, PodRuntime } from './runtime.ts';
 
 /** A process of the host as a session. Errors of the start reject `exit`. */
 function spawnPlain(command: readonly string[]): ExecSession {
@@ -38,15 +38,20 @@ function spawnPlain(command: readonly string[]): ExecSession {
 }
 
 export interface FakeRuntime extends PodRuntime {
-  /** Ends a container as if its process had. */
-  exitContainer(exit: ContainerExit): void;
+  /** Ends a container as if its process had, for good. */
+  exitContainer(exit: { uid: string; container: string; exitCode: number }): void;
+  /** Says what a container does. */
+  change(change: ContainerChange): void;
   readonly running: ReadonlySet<string>;
 }
 
 /** `startMs`: how long a pod takes to become ready. */
 export function createFakeRuntime(options: { readonly startMs?: number } = {}): FakeRuntime {
   const running = new Set<string>();
-  const listeners: ((exit: ContainerExit) => void)[] = [];
+  const listeners: ((change: ContainerChange) => void)[] = [];
+  const tell = (change: ContainerChange): void => {
+    for (const listener of listeners) listener(change);
+  };
   let next = 0;
   return {
     running,
@@ -78,11 +83,14 @@ export function createFakeRuntime(options: { readonly startMs?: number } = {}): 
         });
         socket.once('error', reject);
       }),
-    onExit(listener) {
+    onChange(listener) {
       listeners.push(listener);
     },
-    exitContainer(exit) {
-      for (const listener of listeners) listener(exit);
+    change: tell,
+    exitContainer({ uid, container, exitCode }) {
+      const now = Date.now();
+      const state = { kind: 'terminated', exitCode, startedAt: now, finishedAt: now } as const;
+      tell({ uid, container, state, restartCount: 0 });
     },
   };
 }

@@ -3,6 +3,7 @@
  * `stty` resizes it.
  */
 import { execFile, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { PassThrough } from 'node:stream';
 import type { ExecSession } from './runtime.ts';
@@ -20,11 +21,34 @@ async function terminalOf(pid: number): Promise<string | undefined> {
   return undefined;
 }
 
+export interface TerminalSession extends ExecSession {
+  /** To the program and everything of its process group. */
+  signal(name: NodeJS.Signals): void;
+}
+
+function signalGroup(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, name);
+  } catch {
+    // Already gone.
+  }
+}
+
+/** The programs on the terminal: each child of `script` leads a group of its own. */
+function childrenOf(pid: number): number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
+}
+
 /** Runs a command on a terminal of its own. Error: `script` is not installed. */
 export function spawnOnTerminal(
   command: readonly string[],
   options: { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string } = {},
-): ExecSession {
+): TerminalSession {
   const child = spawn('script', ['-qefc', `exec ${command.map(quote).join(' ')}`, '/dev/null'], {
     stdio: ['pipe', 'pipe', 'ignore'],
     env: { TERM: 'xterm', ...(options.env ?? process.env), SHELL: '/bin/sh' },
@@ -58,13 +82,16 @@ export function spawnOnTerminal(
     stderr,
     exit,
     resize: (columns, rows) => void resize(columns, rows),
+    signal(name) {
+      const { pid } = child;
+      if (pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      for (const one of childrenOf(pid)) signalGroup(one, name);
+    },
     kill() {
-      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-      try {
-        process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // Already gone.
-      }
+      const { pid } = child;
+      if (pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      for (const one of childrenOf(pid)) signalGroup(one, 'SIGKILL');
+      signalGroup(pid, 'SIGKILL');
     },
   };
 }

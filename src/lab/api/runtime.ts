@@ -3,7 +3,7 @@
  * namespaces; tests use `fake-runtime.ts`. Must not know how either works.
  */
 import type { Duplex, Readable, Writable } from 'node:stream';
-import type { ApiObject } from './object.ts';
+import type { ApiObject, JsonObject } from './object.ts';
 
 export interface PodRef {
   readonly namespace: string;
@@ -44,17 +44,39 @@ export interface LogOptions {
   readonly previous: boolean;
 }
 
-export interface ContainerExit {
+/** How one run of a container ended. Times in milliseconds since the epoch. */
+export interface ContainerEnd {
+  readonly kind: 'terminated';
+  readonly exitCode: number;
+  /** Default: `Completed` or `Error`, by the exit code. */
+  readonly reason?: string;
+  readonly message?: string;
+  readonly startedAt: number;
+  readonly finishedAt: number;
+}
+
+export type ContainerState =
+  | { readonly kind: 'waiting'; readonly reason: string; readonly message?: string }
+  | { readonly kind: 'running'; readonly startedAt: number }
+  | ContainerEnd;
+
+/** What a container does from now on. */
+export interface ContainerChange {
   readonly uid: string;
   readonly container: string;
-  readonly exitCode: number;
+  readonly state: ContainerState;
+  readonly restartCount: number;
+  /** The run before this one. */
+  readonly last?: ContainerEnd;
 }
 
 export interface PodRuntime {
   /**
-   * Starts a pod that has `spec.nodeName`. Resolves when it is ready. Rejects when it cannot run;
-   * the error's message is shown to the user. `onAddress` is called before, when the pod has its
-   * addresses but nothing runs in it yet: who enforces policy has to hear of it then.
+   * Starts a pod that has `spec.nodeName`. Resolves when it has its network with policy in force, and
+   * what each container does was told to `onChange`; of a container never told of it is taken that
+   * it runs, of an init container that it is done. Rejects when it cannot run; the error's message is
+   * shown to the user. `onAddress` is called before, when the pod has its addresses but nothing runs in
+   * it yet: who enforces policy has to hear of it then.
    */
   start(pod: ApiObject, onAddress?: (addressed: StartedPod) => void): Promise<StartedPod>;
   /** Ends a pod within the grace and frees its addresses. Unknown uid: does nothing. */
@@ -62,9 +84,12 @@ export interface PodRuntime {
   exec(ref: PodRef, options: ExecOptions): Promise<ExecSession>;
   /** The main process of a container; absent when the runtime cannot attach. */
   attach?(ref: PodRef, options: Omit<ExecOptions, 'command'>): Promise<ExecSession>;
+  /** Runs one more container in a pod that runs; absent: it is only taken as running. */
+  startEphemeral?(uid: string, container: JsonObject): void;
+  /** Rejects with `ApiError` when there is no such log. */
   logs(ref: PodRef, options: LogOptions): Promise<Readable>;
   /** A connection to a TCP port inside the pod. */
   dial(ref: PodRef, port: number): Promise<Duplex>;
-  /** Called when a container's main process ends by itself. */
-  onExit?(listener: (exit: ContainerExit) => void): void;
+  /** Called when what a container does changes. */
+  onChange?(listener: (change: ContainerChange) => void): void;
 }

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { encodeObject, negotiate } from './encode.ts';
 import type { FaultEffect } from './faults.ts';
 import { listJson, listObjects, selectionOf, startWatch } from './list-watch.ts';
-import { type JsonObject, stringAt } from './object.ts';
+import { at, type JsonObject, stringAt } from './object.ts';
 import { isReview } from './registry.ts';
 import {
   type ApiRequest,
@@ -16,7 +16,14 @@ import {
   readBody,
   type Target,
 } from './request.ts';
-import { bindPod, containerOf, deleteObject, deleteOptions, evictPod } from './delete-requests.ts';
+import {
+  bindPod,
+  containerOf,
+  containerStatusOf,
+  deleteObject,
+  deleteOptions,
+  evictPod,
+} from './delete-requests.ts';
 import {
   type Body,
   type Context,
@@ -29,7 +36,7 @@ import {
 } from './resource-requests.ts';
 import { answerReview } from './reviews.ts';
 import type { LogOptions } from './runtime.ts';
-import { ApiError, badRequest, methodNotAllowed } from './status.ts';
+import { badRequest, methodNotAllowed } from './status.ts';
 import type { OpenWatch, ServerState } from './server.ts';
 
 /** The verb as access rules and faults name it. */
@@ -363,11 +370,12 @@ export async function openLog(
 ): Promise<Readable> {
   const pod = getObject(contextOf(state, request, target));
   const container = containerOf(pod, request.query.get('container'));
-  if (stringAt(pod, 'status', 'phase') === 'Pending')
-    throw new ApiError(
-      400,
-      'BadRequest',
-      `container "${container}" in pod "${pod.metadata.name}" is waiting to start: ContainerCreating`,
+  const status = containerStatusOf(pod, container);
+  const waiting = at(status, 'state', 'waiting');
+  const begun = waiting === undefined || at(status, 'lastState', 'terminated') !== undefined;
+  if (status === undefined || !begun)
+    throw badRequest(
+      `container "${container}" in pod "${pod.metadata.name}" is waiting to start: ${stringAt(waiting, 'reason') || 'ContainerCreating'}`,
     );
   return state.runtime.logs(
     {

@@ -9,10 +9,10 @@ import { pumpExec, spdyStreams, wantedStreams, webSocketStreams } from './exec.t
 import type { FaultEffect } from './faults.ts';
 import { negotiate } from './encode.ts';
 import { selectionOf, startWatch } from './list-watch.ts';
-import { type ApiObject, stringAt } from './object.ts';
+import { type ApiObject, at, isObject, stringAt } from './object.ts';
 import { createPortForward } from './port-forward.ts';
 import type { ApiRequest, Target } from './request.ts';
-import { containerOf } from './delete-requests.ts';
+import { containerOf, containerStatusOf } from './delete-requests.ts';
 import { getObject } from './resource-requests.ts';
 import type { ExecSession, PodRef } from './runtime.ts';
 import { armWatchFault, contextOf, isWatch, openLog, trackWatch } from './serve-resource.ts';
@@ -87,7 +87,7 @@ export async function serveUpgrade(
       return;
     }
     case 'portforward': {
-      const pod = runningPod(state, request, target);
+      const pod = livePod(state, request, target);
       const ref = refOf(pod, stringAt(pod, 'spec', 'containers', 0, 'name'));
       const forward = createPortForward((port) => state.runtime.dial(ref, port));
       if (!isWebSocket) {
@@ -133,7 +133,8 @@ const refOf = (pod: ApiObject, container: string): PodRef => ({
   container,
 });
 
-function runningPod(state: ServerState, request: ApiRequest, target: Target): ApiObject {
+/** The pod of an exec, attach or port-forward. Errors: it is over, or has no node yet. */
+function livePod(state: ServerState, request: ApiRequest, target: Target): ApiObject {
   const pod = getObject(contextOf(state, request, target));
   const phase = stringAt(pod, 'status', 'phase');
   if (phase === 'Succeeded' || phase === 'Failed')
@@ -142,9 +143,20 @@ function runningPod(state: ServerState, request: ApiRequest, target: Target): Ap
       'InternalError',
       `cannot exec into a container in a completed pod; current phase is ${phase}`,
     );
-  if (phase !== 'Running')
+  if (stringAt(pod, 'status', 'podIP') === '')
     throw badRequest(`pod ${pod.metadata.name} does not have a host assigned or is not running`);
   return pod;
+}
+
+/** Nothing can be started in a container that waits or has ended. */
+function requireRunning(pod: ApiObject, container: string): void {
+  const status = containerStatusOf(pod, container);
+  if (isObject(at(status, 'state', 'running'))) return;
+  throw new ApiError(
+    500,
+    'InternalError',
+    `unable to upgrade connection: container not found ("${container}")`,
+  );
 }
 
 function prepareExec(
@@ -153,8 +165,9 @@ function prepareExec(
   target: Target,
 ): () => Promise<ExecSession> {
   const { query } = request;
-  const pod = runningPod(state, request, target);
+  const pod = livePod(state, request, target);
   const ref = refOf(pod, containerOf(pod, query.get('container')));
+  requireRunning(pod, ref.container);
   const { tty, stdin } = wantedStreams(query);
   if (target.subresource === 'attach') {
     const { runtime } = state;

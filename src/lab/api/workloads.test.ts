@@ -157,6 +157,40 @@ it('a job ends when its pods have; too many failures fail it', async () => {
   await until(() => condition('bad') === 'Failed=True', 'the job has failed');
 });
 
+it('a job whose pods start again fails when they did so too often', async () => {
+  make(types.job, 'again', {
+    backoffLimit: 2,
+    template: {
+      metadata: { labels: { app: 'again' } },
+      spec: { restartPolicy: 'OnFailure', containers: [{ name: 'c', image: 'i' }] },
+    },
+  });
+  const [pod] = podsOf('again');
+  await until(() => stringAt(podsOf('again')[0], 'status', 'phase') === 'Running', 'it runs');
+  const uid = (pod ?? podsOf('again')[0])?.metadata.uid ?? '';
+  const at = { startedAt: Date.now(), finishedAt: Date.now() };
+  const failed = { kind: 'terminated', exitCode: 1, ...at } as const;
+  const status = (): JsonObject | undefined =>
+    listAt(get(types.job, 'again'), 'status', 'conditions')[0];
+  const again = (restartCount: number): void =>
+    runtime.change({
+      uid,
+      container: 'c',
+      state: { kind: 'running', startedAt: Date.now() },
+      restartCount,
+      last: failed,
+    });
+  again(1);
+  await until(
+    () => numberAt(podsOf('again')[0], 'status', 'containerStatuses', 0, 'restartCount') === 1,
+    'the restart is counted',
+  );
+  expect(status()).toBeUndefined();
+  again(2);
+  await until(() => status()?.['type'] === 'Failed', 'the job has failed');
+  await until(() => podsOf('again').length === 0, 'its pod is gone');
+});
+
 it('endpoint slices follow pods: named ports, readiness, deletion', async () => {
   make(types.service, 'svc', {
     selector: { app: 'ep' },

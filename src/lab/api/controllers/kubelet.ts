@@ -7,18 +7,17 @@ import {
   at,
   type JsonObject,
   listAt,
-  numberAt,
   objectAt,
   stringAt,
   stringMapAt,
-  timestamp,
 } from '../object.ts';
 import { kindOf } from '../registry.ts';
 import { keyOf } from '../resource.ts';
-import type { ContainerExit, PodRuntime, StartedPod } from '../runtime.ts';
+import type { ContainerChange, PodRuntime, StartedPod } from '../runtime.ts';
 import type { Writer } from '../write.ts';
 import { type Controller, itself, splitKey, startController } from './controller.ts';
 import { createRecorder } from './events.ts';
+import { addressStatus, condition, failedStatus, podStatus } from './pod-status.ts';
 
 const podType = kindOf('v1', 'Pod');
 const nodeType = kindOf('v1', 'Node');
@@ -48,6 +47,11 @@ interface Running {
   settled: Promise<void>;
   attempts: number;
   retryAt: number;
+  /** Set when the runtime has answered to the start. */
+  started: StartedPod | undefined;
+  readonly containers: Map<string, ContainerChange>;
+  /** A status will be written at the end of this turn. */
+  due: boolean;
 }
 
 const isReady = (node: ApiObject): boolean =>
@@ -141,12 +145,16 @@ export function startKubelet(
       settled: Promise.resolve(),
       attempts,
       retryAt: 0,
+      started: undefined,
+      containers: new Map(),
+      due: false,
     };
     pods.set(uid, entry);
     const publish = (addressed: StartedPod): void => {
       const current = store.get(podType.bucket, key);
       if (entry.state !== 'starting' || current?.metadata.uid !== uid) return;
-      setStatus(current, { ...objectAt(current, 'status'), ...addressStatus(addressed) });
+      const status = podStatus(current, entry, writer.now());
+      setStatus(current, { ...status, ...addressStatus(addressed) });
     };
     entry.settled = runtime.start(pod, publish).then(
       (started) => {
@@ -157,16 +165,13 @@ export function startKubelet(
           stop(uid, entry, 0);
           return;
         }
-        if (say)
-          for (const container of listAt(current, 'spec', 'containers'))
-            record(
-              current,
-              'Normal',
-              'Started',
-              `Started container ${stringAt(container, 'name')}`,
-            );
-        setStatus(current, runningStatus(current, started, writer.now()));
-        if (current.metadata.deletionTimestamp !== undefined) controller.enqueue(key);
+        entry.started = started;
+        for (const container of listAt(current, 'spec', 'containers')) {
+          const name = stringAt(container, 'name');
+          if (!entry.containers.has(name)) sayStarted(current, name);
+        }
+        setStatus(current, podStatus(current, entry, writer.now()));
+        controller.enqueue(key);
       },
       (error: unknown) => {
         const message = error instanceof Error ? error.message : String(error);
@@ -181,7 +186,7 @@ export function startKubelet(
           return;
         }
         record(current, 'Warning', 'Failed', `Error: ${message}`);
-        setStatus(current, failedStatus(current, message));
+        setStatus(current, failedStatus(current, message, writer.now()));
       },
     );
   };
@@ -233,29 +238,47 @@ export function startKubelet(
     all.then(end, end);
   };
 
-  runtime.onExit?.((exit) => {
-    const entry = pods.get(exit.uid);
-    const pod = entry && store.get(podType.bucket, entry.key);
-    if (pod && entry.state === 'running' && pod.metadata.uid === exit.uid)
-      setStatus(pod, exitedStatus(pod, exit, writer.now()));
+  const sayStarted = (pod: ApiObject, container: string): void => {
+    if (say) record(pod, 'Normal', 'Started', `Started container ${container}`);
+  };
+
+  const noteChange = (pod: ApiObject, change: ContainerChange): void => {
+    const { container, state } = change;
+    if (state.kind === 'running') sayStarted(pod, container);
+    if (state.kind === 'waiting' && state.reason === 'CrashLoopBackOff' && say) {
+      const { namespace = '', name, uid = '' } = pod.metadata;
+      const where = `${container} in pod ${name}_${namespace}(${uid})`;
+      record(pod, 'Warning', 'BackOff', `Back-off restarting failed container ${where}`);
+    }
+  };
+
+  runtime.onChange?.((change) => {
+    const entry = pods.get(change.uid);
+    if (entry === undefined || entry.state === 'stopping') return;
+    entry.containers.set(change.container, change);
+    const pod = store.get(podType.bucket, entry.key);
+    if (pod?.metadata.uid !== change.uid) return;
+    noteChange(pod, change);
+    if (entry.due || entry.state !== 'running') return;
+    // Several containers often change in one turn; the pod is written once.
+    entry.due = true;
+    queueMicrotask(() => {
+      entry.due = false;
+      const current = store.get(podType.bucket, entry.key);
+      if (entry.state === 'running' && current?.metadata.uid === change.uid)
+        setStatus(current, podStatus(current, entry, writer.now()));
+    });
   });
 
-  /** An ephemeral container is a shell in the pod's network: it runs as soon as it is named. */
-  const startEphemeral = (pod: ApiObject): void => {
+  /** Containers added to a pod that runs (`kubectl debug`) start as soon as they are named. */
+  const startEphemeral = (pod: ApiObject, entry: Running): void => {
     const known = listAt(pod, 'status', 'ephemeralContainerStatuses');
     const fresh = listAt(pod, 'spec', 'ephemeralContainers').filter(
       (container) => !known.some((status) => status['name'] === container['name']),
     );
     if (fresh.length === 0) return;
-    setStatus(pod, {
-      ...objectAt(pod, 'status'),
-      ephemeralContainerStatuses: [
-        ...known,
-        ...fresh.map((container) =>
-          containerStatus(pod, container, timestamp(writer.now()), false),
-        ),
-      ],
-    });
+    for (const container of fresh) runtime.startEphemeral?.(pod.metadata.uid ?? '', container);
+    setStatus(pod, podStatus(pod, entry, writer.now()));
   };
 
   const controller = startController({
@@ -296,7 +319,7 @@ export function startKubelet(
         return;
       }
       if (entry && !(entry.state === 'failed' && Date.now() >= entry.retryAt)) {
-        if (entry.state === 'running') startEphemeral(pod);
+        if (entry.state === 'running') startEphemeral(pod, entry);
         return;
       }
       const phase = stringAt(pod, 'status', 'phase');
@@ -306,115 +329,4 @@ export function startKubelet(
     },
   });
   return controller;
-}
-
-function condition(type: string, status: string, now: number, more: JsonObject = {}): JsonObject {
-  return { type, status, lastProbeTime: null, lastTransitionTime: timestamp(now), ...more };
-}
-
-function containerStatus(
-  pod: ApiObject,
-  container: JsonObject,
-  time: string,
-  done: boolean,
-): JsonObject {
-  return {
-    name: stringAt(container, 'name'),
-    image: stringAt(container, 'image'),
-    imageID: '',
-    containerID: `podwall://${pod.metadata.uid ?? ''}/${stringAt(container, 'name')}`,
-    lastState: {},
-    ready: !done || container['restartPolicy'] !== 'Always',
-    started: !done,
-    restartCount: 0,
-    state: done
-      ? { terminated: { exitCode: 0, reason: 'Completed', startedAt: time, finishedAt: time } }
-      : { running: { startedAt: time } },
-  };
-}
-
-function addressStatus(started: StartedPod): JsonObject {
-  const [podIP] = started.podIPs;
-  return {
-    hostIP: started.hostIP,
-    hostIPs: [{ ip: started.hostIP }],
-    ...(podIP === undefined ? {} : { podIP, podIPs: started.podIPs.map((ip) => ({ ip })) }),
-  };
-}
-
-function runningStatus(pod: ApiObject, started: StartedPod, now: number): JsonObject {
-  const time = timestamp(now);
-  const init = listAt(pod, 'spec', 'initContainers');
-  return {
-    ...objectAt(pod, 'status'),
-    phase: 'Running',
-    conditions: [
-      'PodReadyToStartContainers',
-      'Initialized',
-      'Ready',
-      'ContainersReady',
-      'PodScheduled',
-    ].map((type) => condition(type, 'True', now)),
-    ...addressStatus(started),
-    startTime: time,
-    ...(init.length > 0
-      ? { initContainerStatuses: init.map((c) => containerStatus(pod, c, time, true)) }
-      : {}),
-    containerStatuses: listAt(pod, 'spec', 'containers').map((c) =>
-      containerStatus(pod, c, time, false),
-    ),
-  };
-}
-
-function failedStatus(pod: ApiObject, message: string): JsonObject {
-  return {
-    ...objectAt(pod, 'status'),
-    containerStatuses: listAt(pod, 'spec', 'containers').map((container) => ({
-      name: stringAt(container, 'name'),
-      image: stringAt(container, 'image'),
-      imageID: '',
-      lastState: {},
-      ready: false,
-      started: false,
-      restartCount: 0,
-      state: { waiting: { reason: 'CreateContainerError', message } },
-    })),
-  };
-}
-
-/** A container that ended stays ended: the lab does not restart processes. */
-function exitedStatus(pod: ApiObject, exit: ContainerExit, now: number): JsonObject {
-  const time = timestamp(now);
-  const old = objectAt(pod, 'status');
-  const containers: JsonObject[] = listAt(old, 'containerStatuses').map((status) =>
-    status['name'] === exit.container
-      ? {
-          ...status,
-          ready: false,
-          started: false,
-          state: {
-            terminated: {
-              exitCode: exit.exitCode,
-              reason: exit.exitCode === 0 ? 'Completed' : 'Error',
-              startedAt: stringAt(status, 'state', 'running', 'startedAt') || time,
-              finishedAt: time,
-            },
-          },
-        }
-      : status,
-  );
-  const ended = containers.map((status) => numberAt(status, 'state', 'terminated', 'exitCode'));
-  const all = ended.every((code) => code !== undefined);
-  const phase = !all ? 'Running' : ended.every((code) => code === 0) ? 'Succeeded' : 'Failed';
-  const notReady = { reason: all ? 'PodCompleted' : 'ContainersNotReady' };
-  return {
-    ...old,
-    phase,
-    containerStatuses: containers,
-    conditions: listAt(old, 'conditions').map((c) =>
-      c['type'] === 'Ready' || c['type'] === 'ContainersReady'
-        ? condition(stringAt(c, 'type'), 'False', now, notReady)
-        : c,
-    ),
-  };
 }

@@ -188,6 +188,11 @@ function startDaemonSetController(writer: Writer): Controller {
   });
 }
 
+const restartsOf = (pod: ApiObject): number =>
+  ['containerStatuses', 'initContainerStatuses']
+    .flatMap((list) => listAt(pod, 'status', list))
+    .reduce((sum, status) => sum + (numberAt(status, 'restartCount') ?? 0), 0);
+
 function startJobController(writer: Writer): Controller {
   return startController({
     store: writer.store,
@@ -210,7 +215,12 @@ function startJobController(writer: Writer): Controller {
       const limit = numberAt(job, 'spec', 'backoffLimit') ?? 6;
       let conditions = listAt(old, 'conditions');
       const done = succeeded >= completions;
-      const broken = failed > limit;
+      // Pods that start their containers again do not fail: the restarts are counted.
+      const restarts =
+        stringAt(job, 'spec', 'template', 'spec', 'restartPolicy') === 'OnFailure'
+          ? active.reduce((sum, pod) => sum + restartsOf(pod), 0)
+          : 0;
+      const broken = failed > limit || (restarts > 0 && restarts >= limit);
       if (done)
         conditions = withCondition(writer, conditions, {
           type: 'Complete',

@@ -22,6 +22,7 @@ import {
   type ResourceType,
 } from '../resource.ts';
 import type { StatusCause } from '../status.ts';
+import { podSummary } from './pod-summary.ts';
 import {
   duplicate,
   forbiddenField,
@@ -202,19 +203,6 @@ function withoutEmpty(value: unknown): unknown {
   return rest;
 }
 
-/** What STATUS shows: the first container's trouble before the phase. */
-function podReason(pod: ApiObject): string {
-  if (pod.metadata.deletionTimestamp !== undefined) return 'Terminating';
-  let reason = stringAt(pod, 'status', 'reason') || stringAt(pod, 'status', 'phase') || 'Unknown';
-  for (const status of listAt(pod, 'status', 'containerStatuses')) {
-    const waiting = stringAt(status, 'state', 'waiting', 'reason');
-    const ended = stringAt(status, 'state', 'terminated', 'reason');
-    if (waiting !== '') reason = waiting;
-    else if (ended !== '') reason = ended;
-  }
-  return reason;
-}
-
 const proxied = ['create', 'get'];
 const podSub = (
   name: string,
@@ -260,18 +248,12 @@ const pod: ResourceType = resource({
     { name: 'Readiness Gates', type: 'string', priority: 1 },
   ],
   row(object, now) {
-    const statuses = listAt(object, 'status', 'containerStatuses');
-    const ready = statuses.filter((status) => status['ready'] === true).length;
-    const restarts = statuses.reduce((sum, s) => sum + (numberAt(s, 'restartCount') ?? 0), 0);
-    const last = statuses
-      .map((s) => Date.parse(stringAt(s, 'lastState', 'terminated', 'finishedAt')))
-      .filter((time) => !Number.isNaN(time));
-    const ago =
-      restarts > 0 && last.length > 0 ? ` (${humanDuration(now - Math.max(...last))} ago)` : '';
+    const { ready, total, restarts, reason, lastRestart } = podSummary(object);
+    const ago = lastRestart === undefined ? '' : ` (${humanDuration(now - lastRestart)} ago)`;
     return [
       object.metadata.name,
-      `${ready}/${listAt(object, 'spec', 'containers').length}`,
-      podReason(object),
+      `${ready}/${total}`,
+      reason,
       `${restarts}${ago}`,
       ageOf(object, now),
       stringAt(object, 'status', 'podIP') || '<none>',

@@ -33,7 +33,8 @@ export function processIo(signal: AbortSignal): Io {
     stdin: process.stdin,
     isTty,
     color,
-    columns: process.stdout.columns ?? (Number(env['COLUMNS']) || 80),
+    // A pseudo-terminal that nobody gave a size says 0.
+    columns: process.stdout.columns || Number(env['COLUMNS']) || 80,
     env,
     cwd: process.cwd(),
     signal,

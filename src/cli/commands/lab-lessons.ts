@@ -369,7 +369,7 @@ async function remember(io: Io, directory: string, lesson: Lesson, run: Run): Pr
   }
 }
 
-function scoreText({ result }: Run): string {
+function scoreText({ predictions, result }: Run): string {
   const { right, questions, solved, points, of, hints, solutionSeen } = result;
   const helped = solutionSeen
     ? ' after seeing the solution'
@@ -377,7 +377,8 @@ function scoreText({ result }: Run): string {
       ? ` with ${hints} ${hints === 1 ? 'hint' : 'hints'}`
       : '';
   const task = solved ? `solved${helped}` : 'not solved';
-  return `\npredictions ${right} of ${questions} right, task ${task}: ${points} of ${of} points\n`;
+  const said = predictions.length === 0 ? 'none made' : `${right} of ${questions} right`;
+  return `\npredictions: ${said}; task: ${task}; ${points} of ${of} points\n`;
 }
 
 async function converse(

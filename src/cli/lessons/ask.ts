@@ -78,10 +78,10 @@ function runEditor(editor: string, file: string, env: NodeJS.ProcessEnv): Promis
   return new Promise((resolve, reject) => {
     const child = spawn('sh', ['-c', `${editor} "$1"`, 'sh', file], { stdio: 'inherit', env });
     child.once('error', reject);
-    child.once('exit', (code) => {
+    child.once('exit', (code, signal) => {
       if (code === 0) return resolve();
       const hint = 'set EDITOR, or write the file elsewhere and give its name';
-      reject(new CliError(`the editor "${editor}" ended with code ${code ?? 'none'}`, 2, hint));
+      reject(new CliError(`the editor "${editor}" ended with ${code ?? signal}`, 2, hint));
     });
   });
 }

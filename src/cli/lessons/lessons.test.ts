@@ -68,7 +68,7 @@ it('lists the lessons, and what was achieved, until it is forgotten', async () =
   const deny = await file('deny.yaml', denyIngress);
   const answers = await file('answers.txt', 'yes # a comment\n\nall\n');
   const played = await run(['start', '1', '--simulate', '--answers', answers, '--try', deny]);
-  expect(played.out).toContain('predictions 2 of 2 right, task solved: 7 of 7 points');
+  expect(played.out).toContain('predictions: 2 of 2 right; task: solved; 7 of 7 points');
   expect(played.code).toBe(0);
   expect((await run([])).out).toMatch(/open-by-default .* 2 of 2 {2,}solved {2,}7 of 7/);
   const json = JSON.parse((await run(['-o', 'json'])).out) as { lessons: { result?: object }[] };
@@ -112,7 +112,7 @@ describe('a script', () => {
     // The lesson knows this mistake.
     expect(out).toContain('stand under dashes of their own');
     expect(out).toContain('29 of 30 connections are as they should be');
-    expect(out).toContain('predictions 1 of 2 right, task not solved: 1 of 7 points');
+    expect(out).toContain('predictions: 1 of 2 right; task: not solved; 1 of 7 points');
   });
 
   it('JSON for programs', async () => {
@@ -197,7 +197,7 @@ describe('in a terminal', () => {
       1,
     );
     expect(out).toContain('solved: all 20 connections are as they should be');
-    expect(out).toContain('task solved with 1 hint: 5 of 7 points');
+    expect(out).toContain('task: solved with 1 hint; 5 of 7 points');
   });
 
   it('opens an editor on a file that is kept', async () => {
@@ -218,8 +218,8 @@ describe('in a terminal', () => {
     const stdin = typing('yes', 'all', 'edit', 'q');
     const env = { VISUAL: 'false' };
     const { code, err, out } = await run(['start', '1', '--simulate'], { stdin, env });
-    expect(err).toContain('the editor "false" ended with code 1');
-    expect(out).toContain('task not solved: 2 of 7 points');
+    expect(err).toContain('the editor "false" ended with 1');
+    expect(out).toContain('task: not solved; 2 of 7 points');
     expect(code).toBe(1);
     const kept = join(state, 'podwall', 'lessons', 'open-by-default.yaml');
     expect(await readFile(kept, 'utf8')).toContain('kind: NetworkPolicy');

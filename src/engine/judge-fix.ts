@@ -7,13 +7,15 @@ import {
   isNoConnections,
   subtractConnections,
 } from '../net/connection-set.ts';
+import { addressSetOf } from '../net/address-set.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { PolicyRef } from '../policy/compiled.ts';
 import { buildSnapshot, type BuildInput, type BuildOptions } from './build.ts';
 import { diffReach, type PairChange } from './diff.ts';
 import { createEvaluator } from './evaluate.ts';
+import { createAddressBook, ownerOf } from './ends.ts';
 import { candidateFixes, type Fix } from './fix.ts';
-import { groupPeers } from './groups.ts';
+import { groupPeers, worldId } from './groups.ts';
 import { nearMisses } from './near-miss.ts';
 import { computeReach, type Reach } from './reach.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -45,6 +47,13 @@ export function judgeFixes(
   verdict: Verdict,
 ): JudgedFix[] {
   const misses = nearMisses(snapshot, connection, [verdict.egress, verdict.ingress]);
+  const book = createAddressBook(snapshot);
+  // An address may be asked for that a pod or node has.
+  const asked = {
+    ...connection,
+    source: ownerOf(connection.source, book),
+    destination: ownerOf(connection.destination, book),
+  };
   let before: Reach | undefined;
   const judged: JudgedFix[] = [];
   for (const leg of [verdict.egress, verdict.ingress]) {
@@ -58,7 +67,7 @@ export function judgeFixes(
       if (opened.outcome !== 'allowed') continue;
       const small =
         groupPeers(computeOnce()).length <= comparable
-          ? { also: otherChanges(diffReach(computeOnce(), computeReach(after)), connection) }
+          ? { also: otherChanges(diffReach(computeOnce(), computeReach(after)), asked) }
           : {};
       judged.push({ fix, outcome: again.outcome, ...small });
     }
@@ -133,7 +142,8 @@ function otherChanges(
 }
 
 function isEnd(id: string, end: Endpoint): boolean {
-  if (end.kind !== 'pod') return end.kind === 'node' ? id === `node/${end.node.name}` : false;
+  if (end.kind === 'node') return id === `node/${end.node.name}`;
+  if (end.kind === 'address') return id === worldId(addressSetOf(end.address));
   const { kind, namespace, name } = end.pod.workload;
   return id === end.pod.id || id === `${namespace}/${kind}/${name}`;
 }

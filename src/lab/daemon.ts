@@ -255,7 +255,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
     status: async () => status(),
     async where(params) {
       const endpoint = view.endpoint(params as string);
-      if (endpoint === undefined) throw noSuchEndpoint(params as string);
+      if (endpoint === undefined) throw noSuchEndpoint(params as string, view);
       return { netns: netnsPath(endOf(endpoint).netns), pid: order.hostPid };
     },
     probe: (params, onProgress) =>

@@ -47,8 +47,11 @@ describe('planProbes', () => {
 
   it.each([
     ['a/none', 'there is no pod a/none'],
-    ['c/*', 'there is no pod c/*'],
-    ['nobody', '"nobody" is no outside host or node'],
+    ['c/*', 'there are no pods c/*'],
+    ['nobody', '"nobody" is no outside host or node; pods are written NAMESPACE/NAME'],
+    ['x', '"x" is no outside host or node; did you mean a/x?'],
+    ['world-c', '"world-c" is no outside host or node; did you mean world-a?'],
+    ['aa/*', 'there are no pods aa/*'],
   ])('%s leads nowhere', (name, message) => {
     expect(() => planProbes(store(), { to: [name] })).toThrow(message);
   });

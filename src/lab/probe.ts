@@ -93,12 +93,12 @@ function resolveEnds(store: LabView, names: readonly string[]): ProbeEnd[] {
   for (const name of names) {
     if (name.endsWith('/*')) {
       const pods = store.pods().filter((pod) => `${pod.namespace}/*` === name);
-      if (pods.length === 0) throw noSuchEndpoint(name);
+      if (pods.length === 0) throw noSuchEndpoint(name, store);
       for (const pod of pods) ends.set(pod.id, endOf({ kind: 'pod', pod }));
       continue;
     }
     const endpoint = store.endpoint(name);
-    if (endpoint === undefined) throw noSuchEndpoint(name);
+    if (endpoint === undefined) throw noSuchEndpoint(name, store);
     ends.set(name, endOf(endpoint));
   }
   return [...ends.values()];

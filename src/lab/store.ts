@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { formatFieldError, forbidden, invalid, type FieldError } from '../k8s/field-error.ts';
 import { isDns1123Label, isValidPortNumber } from '../k8s/names.ts';
+import { nearestName } from '../k8s/schema.ts';
 import type { Container, KubeObject, Pod } from '../k8s/types.ts';
 import { validateObjectMeta } from '../k8s/validation.ts';
 import { checkPolicy, policyKindOf, policyKinds } from '../policy/index.ts';
@@ -683,11 +684,22 @@ export function namespacedIn(object: KubeObject, namespace: string): KubeObject 
   return { ...object, metadata: { ...metadata, namespace } };
 }
 
-/** The one sentence for a name that leads nowhere. */
-export function noSuchEndpoint(name: string): LabError {
+/** The one sentence for a name that leads nowhere, with the one that was probably meant. */
+export function noSuchEndpoint(name: string, view: LabView): LabError {
+  const pods = view.pods();
+  const all = name.endsWith('/*');
+  const known = all
+    ? pods.map((pod) => `${pod.namespace}/*`)
+    : [
+        ...pods.map((pod) => pod.id),
+        ...[...view.config.outside, ...view.nodes].map((one) => one.name),
+      ];
+  const meant = known.find((one) => one.endsWith(`/${name}`)) ?? nearestName(name, known);
+  const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
+  if (all) return new LabError(`there are no pods ${name}${hint}`);
   return new LabError(
     name.includes('/')
-      ? `there is no pod ${name}; \`podwall lab get pods -A\` lists them`
-      : `"${name}" is no outside host or node; pods are written NAMESPACE/NAME`,
+      ? `there is no pod ${name}${hint || '; `podwall lab get pods -A` lists them'}`
+      : `"${name}" is no outside host or node${hint || '; pods are written NAMESPACE/NAME'}`,
   );
 }

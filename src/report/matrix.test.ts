@@ -56,3 +56,23 @@ it('names destinations that are no sources', () => {
   );
   expect(text).toContain('columns: d db-net');
 });
+
+it('lists columns that are no rows on as many lines as they need', () => {
+  const columns = Array.from({ length: 12 }, (_, index) => `shop/pod-${index}`);
+  const cells = [columns.map(() => ({ state: 'open' as const }))];
+  const one: MatrixBlock = {
+    heading: 'TCP 80',
+    rows: ['dev/a'],
+    columns,
+    matrices: [{ title: 'observed', cells }],
+  };
+  const text = renderMatrixBlock(one, { color: false, columns: 60 });
+  const lines = text.trimEnd().split('\n');
+  expect(lines.filter((line) => line.length > 60)).toEqual([]);
+  expect(lines.slice(-4)).toEqual([
+    '  columns: b shop/pod-0, c shop/pod-1, d shop/pod-2,',
+    '           e shop/pod-3, f shop/pod-4, g shop/pod-5,',
+    '           h shop/pod-6, i shop/pod-7, j shop/pod-8,',
+    '           k shop/pod-9, l shop/pod-10, m shop/pod-11',
+  ]);
+});

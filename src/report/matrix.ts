@@ -97,6 +97,21 @@ function groupsThatFit(layouts: readonly Layout[], room: number): Layout[][] {
   return groups;
 }
 
+/** Items with commas between, on as many lines as they need. */
+function listLines(head: string, items: readonly string[], columns: number): string[] {
+  const lines: string[] = [];
+  let line = head;
+  for (const [index, item] of items.entries()) {
+    const text = index === items.length - 1 ? item : `${item},`;
+    const blank = line === head || line.trim() === '' ? '' : ' ';
+    if (blank !== '' && line.length + 1 + text.length > columns) {
+      lines.push(line);
+      line = ' '.repeat(head.length) + text;
+    } else line += blank + text;
+  }
+  return [...lines, line];
+}
+
 /**
  * One block: the key letters stand for rows and columns alike when a name is in both lists, so the
  * matrices stay narrow. Matrices that do not fit into `columns` beside each other go below.
@@ -141,7 +156,8 @@ export function renderMatrixBlock(
   }
   const onlyColumns = block.columns.filter((name) => !block.rows.includes(name));
   if (onlyColumns.length > 0) {
-    lines.push(`  columns: ${onlyColumns.map((name) => `${keys.get(name)} ${name}`).join(', ')}`);
+    const named = onlyColumns.map((name) => `${keys.get(name)} ${name}`);
+    lines.push(...listLines('  columns: ', named, options.columns));
   }
   return `${lines.join('\n')}\n`;
 }

@@ -35,7 +35,7 @@ function names(result: ManifestResult): string[] {
 }
 
 function codes(result: ManifestResult): string[] {
-  return result.diagnostics.map(({ code, range }) => `${code} ${range?.file ?? '?'}`);
+  return result.diagnostics.map(({ code, range, message }) => `${code} ${range?.file ?? message}`);
 }
 
 async function* chunks(...texts: string[]): AsyncGenerator<Uint8Array> {
@@ -71,7 +71,7 @@ describe('readManifests', () => {
     });
     expect(names(result)).toEqual(['<stdin>:a']);
     expect(codes(await readManifests(['-'], { cwd, stdin: chunks() }))).toEqual([
-      'no-manifests <stdin>',
+      'no-manifests standard input is empty',
     ]);
   });
 
@@ -83,7 +83,9 @@ describe('readManifests', () => {
     await symlink('a.yaml', path.join(cwd, 'd/b.yaml'));
     const result = await readManifests(['d'], { cwd });
     expect(names(result)).toEqual(['d/a.yaml:a']);
-    expect(codes(result)).toEqual(['unreadable-file d/broken.yaml']);
+    expect(codes(result)).toEqual([
+      expect.stringContaining('unreadable-file cannot read d/broken.yaml'),
+    ]);
   });
 
   it('tells missing paths, empty directories and URLs', async () => {
@@ -92,9 +94,9 @@ describe('readManifests', () => {
       cwd,
     });
     expect(codes(result)).toEqual([
-      'no-such-file gone.yaml',
-      'no-manifests empty',
-      'no-such-file https://example.com/x.yaml',
+      'no-such-file there is no file or directory gone.yaml',
+      'no-manifests the directory empty holds no .yaml, .yml or .json files',
+      'no-such-file there is no file or directory https://example.com/x.yaml',
     ]);
     expect(result.diagnostics.map(({ severity }) => severity)).toEqual([
       'error',
@@ -117,11 +119,11 @@ describe('readManifests', () => {
     const result = await readManifests(['k', 'chart'], { cwd });
     expect(names(result)).toEqual(['k/a.yaml:a', 'chart/crds/crd.yaml:crd']);
     expect(codes(result)).toEqual([
-      'skipped k/kustomization.yaml',
-      'skipped k/other.yaml',
-      'skipped chart/Chart.yaml',
-      'helm-template chart/templates',
-      'skipped chart/values.yaml',
+      'skipped k/kustomization.yaml: a kustomization lists manifests and is none itself; -k builds it',
+      'skipped k/other.yaml: a kustomization lists manifests and is none itself; -k builds it',
+      'skipped chart/Chart.yaml: part of a Helm chart, not a manifest',
+      'helm-template chart/templates: chart is a Helm chart; its templates are not read',
+      'skipped chart/values.yaml: part of a Helm chart, not a manifest',
     ]);
     expect(result.diagnostics.filter(({ severity }) => severity === 'error')).toEqual([]);
   });
@@ -142,7 +144,10 @@ describe('readManifests', () => {
     await write({ 'big.yaml': 'x'.repeat(2000) });
     const options = { cwd, maxBytes: 1000, stdin: chunks('x'.repeat(600), 'x'.repeat(600)) };
     const result = await readManifests(['big.yaml', '-'], options);
-    expect(codes(result)).toEqual(['too-large big.yaml', 'too-large <stdin>']);
+    expect(codes(result)).toEqual([
+      'too-large big.yaml: the input has 2000 bytes, more than the limit of 1000 bytes',
+      'too-large the input has 1200 bytes, more than the limit of 1000 bytes',
+    ]);
   });
 
   it('reads a pipe', async () => {

@@ -75,12 +75,15 @@ export async function readManifests(
   };
 }
 
+/** A fault of a whole file has no place in it: the message names the file. */
 function tell(
   state: State,
   file: string,
   diagnostic: { code: string; severity: Severity; message: string; hint?: string },
 ): void {
-  state.diagnostics.push({ ...diagnostic, range: { file, start: { line: 1, column: 1 } } });
+  const { message } = diagnostic;
+  const named = file === '<stdin>' || message.includes(file) ? message : `${file}: ${message}`;
+  state.diagnostics.push({ ...diagnostic, message: named });
 }
 
 async function readStandardInput(state: State): Promise<void> {

@@ -502,18 +502,17 @@ const probe: Sub = async (io, _args, options) => {
     ),
   );
   const { probeSummary, renderProbeMatrix, renderProbeTable } = await import('../lab-output.ts');
+  // A matrix of one row or column says less than the lines of a table.
+  const thin = result.sources.length === 1 || result.destinations.length === 1;
+  const table =
+    output === 'table' || (output === undefined && (thin || result.results.length <= tableLimit));
   if (output === 'json') {
     io.out(
       `${JSON.stringify({ apiVersion: 'podwall/v1', kind: 'ProbeReport', ...result }, null, 2)}\n`,
     );
-  } else if (output === 'table' || (output === undefined && result.results.length <= tableLimit)) {
-    io.out(renderProbeTable(result, io.color));
-  } else {
-    io.out(renderProbeMatrix(result, io));
-  }
+  } else io.out(table ? renderProbeTable(result, io.color) : renderProbeMatrix(result, io));
   io.err(`${probeSummary(result)}\n`);
   const errors = result.results.filter((one) => one.outcome === 'ERROR');
-  const table = output === 'table' || (output === undefined && result.results.length <= tableLimit);
   if (!table && output !== 'json') {
     for (const one of errors.slice(0, 10)) {
       io.err(

@@ -174,15 +174,27 @@ function worldEnds(
   const policies = new Set<CompiledPolicy>(
     pods.flatMap((pod) => evaluator.policiesOf(pod, direction)),
   );
-  const families = new Set(pods.flatMap((pod) => pod.addresses.map((address) => address.family)));
+  const families = familiesOf(pods, snapshot);
   return cutByPolicies(worldOf(snapshot), [...policies]).flatMap((part) =>
     representatives(part)
-      .filter(({ family }) => (families.size === 0 ? family === 4 : families.has(family)))
+      .filter(({ family }) => families.has(family))
       .map((address) => ({
         text: `world (${shorten(part, address.family)})`,
         endpoint: { kind: 'address' as const, address },
       })),
   );
+}
+
+/**
+ * In which families the world can meet these pods: their own, or, where no address of theirs is known,
+ * those that pods of the cluster have; both when nothing says.
+ */
+function familiesOf(pods: readonly PodInfo[], snapshot: Snapshot): ReadonlySet<4 | 6> {
+  for (const some of [pods, snapshot.pods]) {
+    const found = some.flatMap((pod) => pod.addresses.map((address) => address.family));
+    if (found.length > 0) return new Set(found);
+  }
+  return new Set([4, 6]);
 }
 
 function shorten(part: AddressSet, family: 4 | 6): string {

@@ -3,14 +3,10 @@
  * that are not on the machine are named. `PODWALL_ALL_KUBECTLS=1` runs the whole matrix with each.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Io } from '../../src/cli/command.ts';
-import { runCli } from '../../src/cli/main.ts';
-import { connectLab, LabUnavailable, startLab } from '../../src/lab/index.ts';
+import { createCliLab, whyNoLab } from './cli-lab.ts';
 import {
   findKubectls,
   forwardedTexts,
@@ -22,21 +18,12 @@ import {
   steps,
 } from './kubectl-steps.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const kubectls = findKubectls();
 
-async function whyNot(): Promise<string | undefined> {
-  if (kubectls.length === 0) return 'there is no kubectl on this machine';
-  try {
-    await (await startLab({ outside: [] }, { lifetime: 'parent' })).down();
-    return undefined;
-  } catch (error) {
-    if (error instanceof LabUnavailable) return `${error.reason}; ${error.remedy}`;
-    throw error;
-  }
-}
-
-const unavailable = await whyNot();
+const lab = createCliLab('podwall-clients-');
+const { runtime, env } = lab;
+const unavailable =
+  kubectls.length === 0 ? 'there is no kubectl on this machine' : await whyNoLab();
 if (unavailable !== undefined) console.log(`SKIPPED: clients on the lab: ${unavailable}`);
 reportMissing(kubectls);
 const helm = process.env['PODWALL_HELM'] ?? 'helm';
@@ -47,42 +34,13 @@ console.log('not run: client-go programs, cyclonus, Headlamp (no test here drive
 const everyVersion = process.env['PODWALL_ALL_KUBECTLS'] === '1';
 const newest = kubectls.at(-1);
 
-const runtime = mkdtempSync(join(tmpdir(), 'podwall-clients-'));
-const kubeconfig = join(runtime, 'podwall', 'kubeconfig');
-const env = { KUBECONFIG: kubeconfig, HOME: runtime };
-const previous = process.env['XDG_RUNTIME_DIR'];
-
-async function podwall(...argv: string[]): Promise<Outcome> {
-  let text = '';
-  const io: Io = {
-    out: (part) => void (text += part),
-    err: (part) => void (text += part),
-    stdin: process.stdin,
-    isTty: false,
-    color: false,
-    columns: 100,
-    env: process.env,
-    cwd: root,
-    signal: new AbortController().signal,
-  };
-  return { code: await runCli(argv, io), text };
-}
-
 const kubectl = (...args: string[]): Promise<Outcome> => run(newest ?? '', args, { env });
 
 beforeAll(async () => {
-  if (unavailable !== undefined) return;
-  process.env['XDG_RUNTIME_DIR'] = runtime;
-  const up = await podwall('lab', 'up');
-  expect(up, up.text).toMatchObject({ code: 0 });
+  if (unavailable === undefined) await lab.up();
 });
 
-afterAll(async () => {
-  await (await connectLab())?.down();
-  if (previous === undefined) delete process.env['XDG_RUNTIME_DIR'];
-  else process.env['XDG_RUNTIME_DIR'] = previous;
-  rmSync(runtime, { recursive: true, force: true });
-});
+afterAll(() => lab.end());
 
 describe.skipIf(unavailable !== undefined).each(kubectls)('%s on real pods', (program) => {
   const minor = minorOf(program);

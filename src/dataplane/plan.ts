@@ -9,6 +9,7 @@
  * new program both deny is denied, and one that both allow is allowed.
  */
 import type { Family } from '../net/address.ts';
+import { judgeBothSidesAtOnce } from './both-sides.ts';
 import { frameChains } from './model.ts';
 import type { NodeProgram, ProgramDelta } from './model.ts';
 import { applyOperations } from './operations.ts';
@@ -286,11 +287,16 @@ function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Tr
   }
 
   const { table } = actual;
+  const steps = judgeBothSidesAtOnce(desired, actual, { prepare, add, remove, collect });
   return [
-    ...chunked('prepare', table, prepare),
-    ...chunked('switch', table, add),
-    ...chunked('revoke', table, remove),
-    ...(collect.length > 0 ? [{ phase: 'collect' as const, table, operations: collect }] : []),
+    ...chunked('prepare', table, steps.prepare),
+    ...chunked('switch', table, steps.restrict),
+    ...chunked('switch', table, steps.add),
+    ...chunked('revoke', table, steps.remove),
+    ...chunked('switch', table, steps.settle),
+    ...(steps.collect.length > 0
+      ? [{ phase: 'collect' as const, table, operations: steps.collect }]
+      : []),
   ];
 }
 

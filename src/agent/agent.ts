@@ -22,6 +22,7 @@ import {
   renderProgram,
 } from '../dataplane/index.ts';
 import type { DataplaneOptions, NodeProgram } from '../dataplane/index.ts';
+import type { ObjectRef } from '../engine/cluster-facts.ts';
 import type { Settings } from '../engine/snapshot.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { PolicyRef } from '../policy/compiled.ts';
@@ -29,7 +30,7 @@ import { run } from '../system/exec.ts';
 import { createDenyLog, type DenyEnd } from './deny-log.ts';
 import { createEventReporter, type PolicyFault } from './events.ts';
 import { openDoor } from './http.ts';
-import { createLoop, type Loop, type Round } from './loop.ts';
+import { createLoop, type Built, type Loop, type Round } from './loop.ts';
 import { createMetrics } from './metrics.ts';
 import { watchTable } from './monitor.ts';
 import { checkNode, type Finding } from './self-checks.ts';
@@ -165,21 +166,28 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     return all;
   }
 
+  /** One object as {@link objects} would give it. */
+  function find(ref: ObjectRef): KubeObject | undefined {
+    const resource = policyResources.find(
+      ({ kind, apiVersion }) => kind === ref.kind && apiVersion === ref.apiVersion,
+    );
+    const name = resource === undefined ? undefined : resourceName(resource);
+    return name === undefined ? undefined : cluster?.stores.get(name)?.get(ref.namespace, ref.name);
+  }
+
   // --- rounds -------------------------------------------------------------------------------------
 
   const reported = new Set<string>();
-  function reportFaults(built: NonNullable<Round['built']>, warnings: readonly string[]): void {
+  function reportFaults(built: Built, warnings: readonly string[]): void {
     const current = new Set<string>();
     const tell = (text: string, fields: object): void => {
       current.add(text);
       if (!reported.has(text)) log.warn(fields, text);
     };
-    for (const one of built.diagnostics) {
-      if (one.severity === 'error')
-        tell(`${one.object ?? ''} ${one.fieldPath ?? ''}: ${one.message}`, { code: one.code });
-    }
+    for (const one of built.errors)
+      tell(`${one.object ?? ''} ${one.fieldPath ?? ''}: ${one.message}`, { code: one.code });
     for (const ref of built.quarantined)
-      tell(`${ref.key}: nft refuses it; the pods it could select are closed`, { policy: ref.key });
+      tell(`${ref.key}: nft refuses it; the pods it selects are closed`, { policy: ref.key });
     for (const text of warnings) tell(text, {});
     // Only news is worth a line; what went away may be news again.
     reported.clear();
@@ -199,7 +207,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
         })
       : undefined;
   let telling: Promise<void> = Promise.resolve();
-  function tellOwners(built: NonNullable<Round['built']>): void {
+  function tellOwners(built: Built): void {
     // The state file's objects may be history: nobody is bothered with them.
     if (events === undefined || !synced) return;
     const faults = faultsOf(built, ({ kind, namespace, name }) => {
@@ -243,15 +251,13 @@ export async function runAgent(options: AgentOptions): Promise<void> {
         sets: program.groups.size,
         elements: [...program.groups.values()].reduce((sum, group) => sum + group.elements.size, 0),
         chains: program.chains.size,
-        policies: built?.snapshot.policies.length ?? applied?.program.policies ?? 0,
+        policies: built?.policies ?? applied?.program.policies ?? 0,
         warnings: program.warnings,
       },
       closedBy:
         built === undefined
           ? (applied?.closedBy ?? [])
-          : [...built.snapshot.completeness.invalidPolicies, ...built.quarantined].map(
-              (ref) => ref.key,
-            ),
+          : [...built.invalid, ...built.quarantined].map((ref) => ref.key),
     };
     if (round.repaired) {
       driftRepairs += 1;
@@ -264,7 +270,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       log.info(
         {
           reasons: round.reasons,
-          sinceEventMs: round.finished - round.since,
+          sinceEventMs: report.enforcedAt - round.since,
+          ...(built?.anew === undefined ? {} : { anew: built.anew }),
           buildMs: round.buildMs,
           applyMs: round.applyMs,
           transactions: report.transactions.map(
@@ -283,7 +290,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       checkSelf();
       metrics.ready(true);
       log.info(
-        { objects: built.snapshot.completeness.objects, changed: report.transactions.length > 0 },
+        { objects: built.objects, changed: report.transactions.length > 0 },
         'the kernel is equal to the cluster',
       );
     }
@@ -292,6 +299,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const loop: Loop = createLoop({
     node,
     objects,
+    find,
     backend,
     ...(options.dataplane === undefined ? {} : { dataplane: options.dataplane }),
     ...(options.settings === undefined ? {} : { settings: options.settings }),
@@ -451,8 +459,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
         saveSoon();
       },
       onChange: (batch) => {
-        if (!batch.changes.some(changesPolicy)) return;
-        loop.trigger('changes', batch.since);
+        const seen = batch.changes.filter(changesPolicy);
+        if (seen.length === 0) return;
+        loop.trigger('changes', batch.since, seen.map(refOf));
         saveSoon();
       },
       onStatus: (one) => {
@@ -528,7 +537,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
 
 /** Policies that are not enforced as written, with the first words on why. */
 function faultsOf(
-  { snapshot, diagnostics, quarantined }: NonNullable<Round['built']>,
+  { invalid, errors, quarantined }: Built,
   find: (ref: PolicyRef) => KubeObject | undefined,
 ): PolicyFault[] {
   const fault = (ref: PolicyRef, reason: PolicyFault['reason'], message: string): PolicyFault[] => {
@@ -552,16 +561,20 @@ function faultsOf(
       ? 'every pod of the cluster is closed'
       : `the pods of namespace ${ref.namespace} are closed`;
   return [
-    ...snapshot.completeness.invalidPolicies.flatMap((ref) => {
+    ...invalid.flatMap((ref) => {
       const named = `${ref.kind} ${ref.namespace === undefined ? '' : `${ref.namespace}/`}${ref.name}`;
-      const why = diagnostics
-        .filter((one) => one.severity === 'error' && one.object === named)
+      const why = errors
+        .filter((one) => one.object === named)
         .map((one) => one.message)
         .slice(0, 5);
       return fault(ref, 'InvalidPolicy', `not valid, so ${closed(ref)}: ${why.join('; ')}`);
     }),
     ...quarantined.flatMap((ref) =>
-      fault(ref, 'PolicyRefused', `the kernel refuses its rules, so ${closed(ref)}`),
+      fault(
+        ref,
+        'PolicyRefused',
+        'the kernel refuses its rules, so the pods it selects are closed',
+      ),
     ),
   ];
 }
@@ -587,6 +600,11 @@ function podNames(
         });
   }
   return names;
+}
+
+function refOf({ object }: ChangeBatch['changes'][number]): ObjectRef {
+  const { apiVersion, kind, metadata } = object;
+  return { apiVersion, kind, namespace: metadata.namespace, name: metadata.name ?? '' };
 }
 
 /** False for what policy cannot see, above all the heartbeats of nodes. */

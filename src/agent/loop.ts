@@ -1,17 +1,25 @@
 /**
- * The reconcile loop of one node: whenever something changed, the present objects become a program
- * and the program becomes the kernel's. One writer; what comes while it works waits for the next
- * round. Must not know where objects come from or how the kernel is reached.
+ * The reconcile loop of one node: whenever something changed, what changed becomes the next program
+ * and that the kernel's. One writer; what comes while it works waits for the next round. Must not
+ * know where objects come from or how the kernel is reached.
  */
 import { createBackoff, type BackoffOptions } from '../client/backoff.ts';
 import { compileNode, NftError } from '../dataplane/index.ts';
-import type { ApplyReport, Backend, DataplaneOptions, NodeProgram } from '../dataplane/index.ts';
-import { buildSnapshot, createBuildCache } from '../engine/build.ts';
-import type { Settings, Snapshot } from '../engine/snapshot.ts';
+import type {
+  ApplyReport,
+  Backend,
+  DataplaneOptions,
+  NodeProgram,
+  ProgramDelta,
+} from '../dataplane/index.ts';
+import { buildSnapshot } from '../engine/build.ts';
+import type { ObjectRef } from '../engine/cluster-facts.ts';
+import type { Settings } from '../engine/snapshot.ts';
 import type { Diagnostic } from '../k8s/diagnostic.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { CompiledPolicy, PolicyRef } from '../policy/compiled.ts';
 import { systemClock, type Clock } from '../system/clock.ts';
+import { createPipeline, type Pipeline } from './pipeline.ts';
 
 /** Why a round was asked for. `audit` and `drift` read the kernel anew instead of trusting memory. */
 export type Reason = 'sync' | 'changes' | 'state-file' | 'audit' | 'drift' | 'retry';
@@ -26,21 +34,36 @@ export interface Round {
   readonly report: ApplyReport;
   readonly program: NodeProgram;
   /** What the program was made from; absent when only the kernel was compared with the last program. */
-  readonly built?: {
-    readonly snapshot: Snapshot;
-    /** Faults of objects. */
-    readonly diagnostics: readonly Diagnostic[];
-    /** Policies that nft refuses: the pods they could select are closed. */
-    readonly quarantined: readonly PolicyRef[];
-  };
+  readonly built?: Built;
   /** The kernel was not what we had written, and is again. */
   readonly repaired: boolean;
 }
 
+export interface Built {
+  /** Why everything was read and compiled anew; absent: only what changed. */
+  readonly anew?: Rebuild;
+  readonly objects: number;
+  /** Policies that validate. */
+  readonly policies: number;
+  readonly invalid: readonly PolicyRef[];
+  /** Faults of objects. */
+  readonly errors: readonly Diagnostic[];
+  /** Policies that nft refuses: the pods they select are closed. */
+  readonly quarantined: readonly PolicyRef[];
+}
+
+/**
+ * `asked`: nobody said what changed (a first sync, a relist of a resource that could not be read).
+ * `retry`: a round failed. `fault`: what was kept did not stand a change, which is an error of ours.
+ */
+export type Rebuild = 'asked' | 'retry' | 'fault';
+
 export interface LoopOptions {
   readonly node: string;
-  /** The present objects; asked once a round, synchronously. `undefined`: too little is known to decide. */
+  /** All present objects, asked synchronously. `undefined`: too little is known to decide. */
   readonly objects: () => Iterable<KubeObject> | undefined;
+  /** One of them; undefined: it is not there. */
+  readonly find?: (ref: ObjectRef) => KubeObject | undefined;
   readonly backend: Backend;
   readonly dataplane?: Partial<DataplaneOptions>;
   readonly settings?: Partial<Settings>;
@@ -57,8 +80,12 @@ export interface LoopOptions {
 }
 
 export interface Loop {
-  /** Asks for a round; `since` is when its cause arrived. Returns at once. */
-  trigger(reason: Reason, since?: number): void;
+  /**
+   * Asks for a round; `since` is when its cause arrived. Returns at once.
+   *
+   * @param changed objects that may differ since the last round, needs `find`; without it anything may
+   */
+  trigger(reason: Reason, since?: number, changed?: readonly ObjectRef[]): void;
   /** A round is under way or will be. */
   readonly busy: boolean;
   /** Resolves when nothing is asked for any more (failed rounds that will be retried count as asked for). */
@@ -76,55 +103,102 @@ export function createLoop(options: LoopOptions): Loop {
   let running: Promise<void> | undefined;
   let waiting: (() => void)[] = [];
   /** By policy key; empty unless nft refused something. */
-  let quarantine = new Map<string, PolicyRef>();
+  let quarantine = new Map<string, CompiledPolicy>();
   /** What the kernel should hold by now. */
   let last: NodeProgram | undefined;
-  // Stores keep the object itself as long as it does not change.
-  const cache = createBuildCache();
+  /** Objects that may differ from what the pipeline took in; everything without one. */
+  let changed = new Map<string, ObjectRef>();
+  let pipeline: Pipeline | undefined;
+  /** Why the pipeline must begin anew. */
+  let anew: Rebuild | undefined = 'asked';
 
   async function round(asked: readonly Reason[], began: number): Promise<void> {
     if (last !== undefined && asked.every((reason) => reason === 'audit' || reason === 'drift')) {
       return recheck(asked, began, last);
     }
     const started = clock.now();
-    const objects = options.objects();
-    if (objects === undefined) return;
-    const { snapshot, diagnostics } = buildSnapshot(
-      [...objects].map((object) => ({ object })),
-      {
-        cache,
-        ...(options.settings === undefined ? {} : { settings: options.settings }),
-        ...(options.strictCidr === undefined ? {} : { strictCidr: options.strictCidr }),
-      },
-    );
-    // A policy that was refused may have been mended: it gets its chance when objects change.
-    if (asked.includes('changes') || asked.includes('sync')) quarantine = new Map();
+    const taken = takeIn();
+    if (taken === undefined) return;
     if (asked.includes('audit') || asked.includes('drift')) options.backend.forget();
-    let program = compile(setAside(snapshot, quarantine));
+    const { why } = taken;
+    let { step } = taken;
     const built = clock.now();
     let report: ApplyReport;
     try {
-      report = await options.backend.apply(program);
+      report = await options.backend.apply(step.program, step.delta);
     } catch (error) {
-      const culprits = error instanceof NftError ? await findCulprits(snapshot) : [];
+      const culprits = error instanceof NftError ? await findCulprits() : [];
       if (culprits.length === 0) throw error;
-      quarantine = new Map(culprits.map((policy) => [policy.ref.key, policy.ref]));
-      program = compile(setAside(snapshot, quarantine));
-      report = await options.backend.apply(program);
+      quarantine = new Map(culprits.map((policy) => [policy.ref.key, policy]));
+      step = taken.pipeline.set(new Set(quarantine.keys()));
+      report = await options.backend.apply(step.program, step.delta);
     }
-    last = program;
-    const finished = clock.now();
+    last = step.program;
     options.onRound?.({
       reasons: asked,
       since: began,
-      finished,
+      finished: clock.now(),
       buildMs: built - started,
-      applyMs: finished - built,
+      applyMs: clock.now() - built,
       report,
-      program,
-      built: { snapshot, diagnostics, quarantined: [...quarantine.values()] },
+      program: step.program,
+      built: {
+        ...(why === undefined ? {} : { anew: why }),
+        ...taken.pipeline.facts(),
+        quarantined: [...quarantine.values()].map(({ ref }) => ref),
+      },
       repaired: false,
     });
+  }
+
+  interface Taken {
+    readonly pipeline: Pipeline;
+    readonly step: { readonly program: NodeProgram; readonly delta: ProgramDelta | undefined };
+    readonly why: Rebuild | undefined;
+  }
+
+  /** The next program, from what changed or from everything. */
+  function takeIn(): Taken | undefined {
+    const refs = changed;
+    const why = pipeline === undefined ? (anew ?? 'asked') : anew;
+    changed = new Map();
+    const { find } = options;
+    if (why === undefined && pipeline !== undefined && find !== undefined) {
+      try {
+        const changes = [...refs.values()].map((ref) => [ref, find(ref)] as const);
+        return { pipeline, step: takeChanges(pipeline, changes), why };
+      } catch (error) {
+        // What is kept may be half changed now.
+        options.onFailure?.(error);
+        return takeAll('fault');
+      }
+    }
+    return takeAll(why ?? 'asked');
+  }
+
+  /** A policy that was refused gets its chance when it changes. */
+  function takeChanges(
+    from: Pipeline,
+    changes: readonly (readonly [ObjectRef, KubeObject | undefined])[],
+  ): Taken['step'] {
+    from.take(changes);
+    for (const [key, policy] of quarantine) if (from.policy(key) !== policy) quarantine.delete(key);
+    return from.set(new Set(quarantine.keys()));
+  }
+
+  function takeAll(why: Rebuild): Taken | undefined {
+    pipeline = undefined;
+    anew = why;
+    const objects = options.objects();
+    if (objects === undefined) return undefined;
+    // Something else may have made nft refuse a policy: each gets another chance.
+    quarantine = new Map();
+    const made = createPipeline(options);
+    made.take([...objects].map((object) => [refOf(object), object] as const));
+    const step = made.set(new Set());
+    pipeline = made;
+    anew = undefined;
+    return { pipeline: made, step, why };
   }
 
   /**
@@ -152,26 +226,26 @@ export function createLoop(options: LoopOptions): Loop {
     });
   }
 
-  function compile(snapshot: Snapshot, table?: string): NodeProgram {
-    return compileNode(snapshot, options.node, {
-      ...options.dataplane,
-      ...(table === undefined ? {} : { table }),
-    });
-  }
-
   /** Policies that nft refuses by themselves, by halving; none when the whole is accepted. */
-  async function findCulprits(snapshot: Snapshot): Promise<CompiledPolicy[]> {
+  async function findCulprits(): Promise<CompiledPolicy[]> {
     const { check } = options;
-    if (check === undefined) return [];
+    const objects = options.objects();
+    if (check === undefined || objects === undefined) return [];
+    const { snapshot } = buildSnapshot(
+      [...objects].map((object) => ({ object })),
+      options,
+    );
+    const dataplane = { ...options.dataplane, table: 'podwall_check' };
     const refused = async (policies: readonly CompiledPolicy[]): Promise<boolean> =>
-      (await check(compile({ ...snapshot, policies }, 'podwall_check'))) !== undefined;
+      (await check(compileNode({ ...snapshot, policies }, options.node, dataplane))) !== undefined;
     const search = async (policies: readonly CompiledPolicy[]): Promise<CompiledPolicy[]> => {
       if (policies.length === 0 || !(await refused(policies))) return [];
       if (policies.length === 1) return [...policies];
       const half = policies.length >> 1;
       return [...(await search(policies.slice(0, half))), ...(await search(policies.slice(half)))];
     };
-    return search(snapshot.policies);
+    const found = await search(snapshot.policies);
+    return found.flatMap(({ ref }) => pipeline?.policy(ref.key) ?? []);
   }
 
   async function work(): Promise<void> {
@@ -188,6 +262,7 @@ export function createLoop(options: LoopOptions): Loop {
         // What was asked stays asked: the next try must cover it, and read the kernel first.
         for (const reason of asked) reasons.add(reason);
         reasons.add('retry').add('audit');
+        anew = 'retry';
         since = Math.min(since, began);
         await clock.sleep(backoff.next(), stopping.signal);
       }
@@ -199,9 +274,12 @@ export function createLoop(options: LoopOptions): Loop {
   }
 
   return {
-    trigger(reason, at = clock.now()) {
+    trigger(reason, at = clock.now(), refs = undefined) {
       if (stopping.signal.aborted) return;
       reasons.add(reason);
+      if (refs !== undefined && options.find !== undefined)
+        for (const ref of refs) changed.set(`${ref.kind} ${ref.namespace ?? ''}/${ref.name}`, ref);
+      else if (reason !== 'audit' && reason !== 'drift') anew ??= 'asked';
       since = Math.min(since, at);
       running ??= work();
     },
@@ -217,15 +295,6 @@ export function createLoop(options: LoopOptions): Loop {
   };
 }
 
-/** The snapshot with some policies treated as not valid, so that the pods they could select are closed. */
-function setAside(snapshot: Snapshot, quarantine: ReadonlyMap<string, PolicyRef>): Snapshot {
-  if (quarantine.size === 0) return snapshot;
-  return {
-    ...snapshot,
-    policies: snapshot.policies.filter((policy) => !quarantine.has(policy.ref.key)),
-    completeness: {
-      ...snapshot.completeness,
-      invalidPolicies: [...snapshot.completeness.invalidPolicies, ...quarantine.values()],
-    },
-  };
+function refOf({ apiVersion, kind, metadata }: KubeObject): ObjectRef {
+  return { apiVersion, kind, namespace: metadata.namespace, name: metadata.name ?? '' };
 }

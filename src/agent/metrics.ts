@@ -101,6 +101,15 @@ export function createMetrics(
     registers,
   });
   const rounds = counter('rounds_total', 'Reconcile rounds that succeeded.', ['changed']);
+  const rebuilds = counter(
+    'rebuilds_total',
+    'Rounds that read and compiled everything instead of what changed.',
+    ['reason'],
+  );
+  const wholePlans = counter(
+    'whole_plans_total',
+    'Rounds that compared all of the program with all of the kernel.',
+  );
   const failures = counter('apply_failures_total', 'Reconcile rounds that failed.');
   const transactions = counter('transactions_total', 'nft transactions committed.', ['phase']);
   const drifts = counter(
@@ -110,7 +119,7 @@ export function createMetrics(
   const programmed = gauge('programmed', 'Parts of the program in force.', ['part']);
   const invalid = gauge(
     'invalid_policies',
-    'Policies that do not validate or that nft refuses; their pods are closed.',
+    'Policies that do not validate or that nft refuses; pods are closed for them.',
   );
   const last = gauge(
     'last_success_timestamp_seconds',
@@ -140,6 +149,7 @@ export function createMetrics(
   ready.set(0);
   drifts.inc(0);
   failures.inc(0);
+  for (const reason of ['asked', 'retry', 'fault']) rebuilds.inc({ reason }, 0);
 
   return {
     client: {
@@ -150,7 +160,9 @@ export function createMetrics(
       error: (resource, reason) => errors.inc({ resource, reason }),
     },
     round(round) {
-      if (round.reasons.includes('changes')) latency.observe((round.finished - round.since) / 1000);
+      if (round.reasons.includes('changes'))
+        latency.observe((round.report.enforcedAt - round.since) / 1000);
+      if (!round.report.partial) wholePlans.inc();
       if (round.built !== undefined) building.observe(round.buildMs / 1000);
       rounds.inc({ changed: String(round.report.transactions.length > 0) });
       for (const { phase } of round.report.transactions) transactions.inc({ phase });
@@ -165,8 +177,9 @@ export function createMetrics(
         program.dispatch.Ingress[4].size + program.dispatch.Ingress[6].size,
       );
       if (round.built !== undefined) {
-        const { snapshot, quarantined } = round.built;
-        invalid.set(snapshot.completeness.invalidPolicies.length + quarantined.length);
+        const { anew, invalid: faulty, quarantined } = round.built;
+        invalid.set(faulty.length + quarantined.length);
+        if (anew !== undefined) rebuilds.inc({ reason: anew });
       }
       last.set(round.finished / 1000);
     },

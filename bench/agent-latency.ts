@@ -10,8 +10,11 @@ import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { createLoop, type Round } from '../src/agent/loop.ts';
 import { startClusterWatch } from '../src/client/cluster-watch.ts';
+import { policyResources, resourceName } from '../src/client/resource.ts';
 import { connect } from '../src/client/transport.ts';
 import { createBackend, interactiveRunner } from '../src/dataplane/index.ts';
+import type { ObjectRef } from '../src/engine/cluster-facts.ts';
+import type { KubeObject } from '../src/k8s/types.ts';
 import { startFakeApi } from '../test/client/fake-api.ts';
 import { cluster } from './agent-cluster.ts';
 
@@ -82,6 +85,10 @@ async function serve(): Promise<void> {
   );
 }
 
+function refOf({ apiVersion, kind, metadata }: KubeObject): ObjectRef {
+  return { apiVersion, kind, namespace: metadata.namespace, name: metadata.name ?? '' };
+}
+
 function quantile(values: readonly number[], q: number): string {
   const sorted = values.toSorted((a, b) => a - b);
   return (sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? NaN)
@@ -123,11 +130,22 @@ async function measure(): Promise<void> {
       listed = performance.now();
       loop.trigger('sync');
     },
-    onChange: (batch) => loop.trigger('changes', batch.since),
+    onChange: (batch) =>
+      loop.trigger(
+        'changes',
+        batch.since,
+        batch.changes.map(({ object }) => refOf(object)),
+      ),
   });
   const loop = createLoop({
     node,
     objects: () => watching.objects(),
+    find: ({ kind, namespace, name }) => {
+      const resource = policyResources.find((one) => one.kind === kind);
+      const store =
+        resource === undefined ? undefined : watching.stores.get(resourceName(resource));
+      return store?.get(namespace, name);
+    },
     backend: createBackend({ nft: nft.run }),
     onRound: (round) => rounds.push(round),
     onFailure: (error) => console.error(error),
@@ -150,7 +168,7 @@ async function measure(): Promise<void> {
         await new Promise((resolve) => setTimeout(resolve, 2));
     }
     const measured = rounds.filter((round) => round.report.transactions.length > 0);
-    const latency = measured.map((round) => round.finished - round.since - coalesceMs);
+    const latency = measured.map((round) => round.report.enforcedAt - round.since - coalesceMs);
     console.log(
       `${`${kind} (${measured.length})`.padEnd(56)} ${quantile(latency, 0.5)} ${quantile(latency, 0.99)}   ${quantile(
         measured.map((one) => one.buildMs),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createMemoryBackend, NftError } from '../dataplane/index.ts';
 import type { Backend, NodeProgram } from '../dataplane/index.ts';
+import type { ObjectRef } from '../engine/cluster-facts.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import { clusterObjects, networkPolicy } from '../../test/contract/dataplane.ts';
 import { createLoop, type LoopOptions, type Round } from './loop.ts';
@@ -37,11 +38,11 @@ function bench(options: Partial<LoopOptions> = {}): Bench {
   const backend: Backend = {
     ...memory,
     forget: () => void self.calls.push('forget'),
-    apply: async (program) => {
+    apply: async (program, delta) => {
       self.calls.push('apply');
       await self.hold;
       if (holds(program)) throw new NftError('nft: no', { stderr: 'no', script: '' });
-      return memory.apply(program);
+      return memory.apply(program, delta);
     },
   };
   const self: Bench = {
@@ -65,6 +66,150 @@ function bench(options: Partial<LoopOptions> = {}): Bench {
   };
   return self;
 }
+
+function refOf({ apiVersion, kind, metadata }: KubeObject): ObjectRef {
+  return { apiVersion, kind, namespace: metadata.namespace, name: metadata.name ?? '' };
+}
+
+/** As the agent's stores do. */
+function findIn(
+  objects: () => readonly KubeObject[] | undefined,
+): NonNullable<LoopOptions['find']> {
+  return ({ kind, namespace, name }) =>
+    objects()?.find(
+      (one) =>
+        one.kind === kind && one.metadata.namespace === namespace && one.metadata.name === name,
+    );
+}
+
+describe('rounds of what changed', () => {
+  function following(options: Partial<LoopOptions> = {}): Bench & { reads: number } {
+    const self: Bench = bench({
+      objects: () => {
+        counted.reads += 1;
+        return self.objects;
+      },
+      find: findIn(() => self.objects),
+      ...options,
+    });
+    const counted = Object.assign(self, { reads: 0 });
+    return counted;
+  }
+
+  it('reads only the objects that are named, and looks only at what they touch', async () => {
+    const self = following();
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.objects?.push(open);
+    self.loop.trigger('changes', 5, [refOf(open)]);
+    await self.loop.idle();
+    self.objects?.pop();
+    self.loop.trigger('changes', 6, [refOf(open)]);
+    await self.loop.idle();
+    expect(self.reads).toBe(1);
+    expect(self.rounds.map((round) => [round.built?.anew, round.report.partial])).toEqual([
+      ['asked', false],
+      [undefined, true],
+      [undefined, true],
+    ]);
+    expect(self.rounds.map((round) => round.built?.policies)).toEqual([0, 1, 0]);
+    expect(self.rounds[1]?.report.transactions.length).toBeGreaterThan(0);
+    // And back to where it was.
+    expect(self.rounds[2]?.program).toEqual(self.rounds[0]?.program);
+  });
+
+  it('names of objects that did not change cost nothing and change nothing', async () => {
+    const self = following();
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.loop.trigger('changes', 5, (self.objects ?? []).map(refOf));
+    await self.loop.idle();
+    expect(self.rounds[1]?.report.transactions).toEqual([]);
+  });
+
+  it('what is kept and does not stand a change is made anew, in the same round', async () => {
+    let broken = false;
+    const self = following({
+      find: (ref) => {
+        if (broken) throw new Error('kept badly');
+        return findIn(() => self.objects)(ref);
+      },
+    });
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.objects?.push(open);
+    broken = true;
+    self.loop.trigger('changes', 5, [refOf(open)]);
+    await self.loop.idle();
+    expect(self.failures).toEqual([expect.objectContaining({ message: 'kept badly' })]);
+    expect(self.rounds[1]?.built).toMatchObject({ anew: 'fault', policies: 1 });
+    broken = false;
+    self.loop.trigger('changes', 6, [refOf(open)]);
+    await self.loop.idle();
+    expect(self.rounds[2]?.built?.anew).toBeUndefined();
+  });
+
+  it('after a failed round everything is read anew', async () => {
+    const self = following({ check: () => Promise.resolve(undefined) });
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.objects?.push(bad);
+    self.refuse = '6666';
+    self.loop.trigger('changes', 5, [refOf(bad)]);
+    while (self.failures.length < 1) await new Promise((resolve) => setTimeout(resolve, 2));
+    self.refuse = undefined;
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.built).toMatchObject({ anew: 'retry', policies: 1 });
+    expect(self.reads).toBeGreaterThan(1);
+  });
+
+  it('a refused policy stays aside while others change, and closes only the pods it selects', async () => {
+    const self = following();
+    const picky = networkPolicy('picky', {
+      podSelector: { matchLabels: { role: 'db' } },
+      ingress: [{ ports: [{ port: 6666 }] }],
+    });
+    self.objects?.push(picky);
+    self.refuse = '6666';
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    const closed = (): string[] =>
+      [...(self.rounds.at(-1)?.program.dispatch.Ingress[4] ?? [])].flatMap(([address, target]) =>
+        target === 'd_in' ? [address] : [],
+      );
+    const names = (): (string | undefined)[] =>
+      closed().map((address) => self.rounds.at(-1)?.program.pods?.get(address)?.name);
+    expect(names()).toEqual(['db']);
+    self.objects?.push(open);
+    self.loop.trigger('changes', 5, [refOf(open)]);
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.built?.quarantined.map(({ name }) => name)).toEqual(['picky']);
+    expect(names()).toEqual(['db']);
+    // Mended.
+    self.objects?.splice(self.objects.indexOf(picky), 1, {
+      ...picky,
+      spec: { podSelector: { matchLabels: { role: 'db' } }, ingress: [{ ports: [{ port: 80 }] }] },
+    } as KubeObject);
+    self.loop.trigger('changes', 6, [refOf(picky)]);
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.built?.quarantined).toEqual([]);
+    expect(closed()).toEqual([]);
+    expect(self.failures).toEqual([]);
+  });
+
+  it('S195: finished pods that keep addresses follow the order of input, so nothing is kept', async () => {
+    const self = following({ settings: { terminatedPods: 'include' } });
+    self.loop.trigger('sync');
+    await self.loop.idle();
+    self.objects?.push(open);
+    self.loop.trigger('changes', 5, [refOf(open)]);
+    await self.loop.idle();
+    expect(self.rounds.map((round) => [round.report.partial, round.built?.policies])).toEqual([
+      [false, 0],
+      [false, 1],
+    ]);
+  });
+});
 
 describe('createLoop', () => {
   it('applies the present objects; a second round of the same changes nothing', async () => {

@@ -95,16 +95,22 @@ export function readTable(table: string, listing: string): TableState {
   }
   state.frameRules = frameRules;
   state.formsDiffer = shapeOf(state) !== shapeOf(packet);
+  if (dispatchOf(state) !== dispatchOf(packet)) state.packetDispatch = packet.dispatch;
   return state;
 }
 
-/** Equal for the two forms of one program. */
-function shapeOf({ chains, portMaps, dispatch }: TableState): string {
+/** Equal for the two forms of one program, as far as it never changes. */
+function shapeOf({ chains, portMaps }: TableState): string {
   const lines: string[] = [];
   for (const [name, { refs, ruleCount }] of chains)
     lines.push([name, ruleCount, ...[...refs].sort()].join(' '));
   for (const [name, { entries }] of portMaps)
     for (const [port, target] of entries) lines.push(`${name} ${port} ${target}`);
+  return lines.sort().join('\n');
+}
+
+function dispatchOf({ dispatch }: TableState): string {
+  const lines: string[] = [];
   for (const direction of ['Egress', 'Ingress'] as const)
     for (const family of families)
       for (const [address, target] of dispatch[direction][family])

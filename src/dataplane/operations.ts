@@ -44,6 +44,8 @@ export type Operation =
       readonly family: Family;
       readonly address: string;
       readonly from: string | undefined;
+      /** Where the form that reads packets points, if not there, too; `null`: nowhere. */
+      readonly packetFrom?: string | null;
       /** Absent: the address is no local pod any more. */
       readonly to: string | undefined;
     }
@@ -97,9 +99,11 @@ export function applyOperations(state: TableState, operations: readonly Operatio
           state.groups.get(operation.group)?.elements.delete(element);
         break;
       case 'point': {
-        const map = state.dispatch[operation.direction][operation.family];
-        if (operation.to === undefined) map.delete(operation.address);
-        else map.set(operation.address, operation.to);
+        for (const dispatch of [state.dispatch, state.packetDispatch]) {
+          const map = dispatch?.[operation.direction][operation.family];
+          if (operation.to === undefined) map?.delete(operation.address);
+          else map?.set(operation.address, operation.to);
+        }
         break;
       }
       case 'add-locals':
@@ -207,7 +211,9 @@ export function transactionText(transaction: Transaction, program: NodeProgram):
         for (const form of forms) {
           const map = dispatchMap(operation.direction, operation.family, form);
           const entry = points.get(map) ?? { gone: [], come: [] };
-          if (operation.from !== undefined) entry.gone.push(operation.address);
+          const { from, packetFrom = from } = operation;
+          const present = (form === 'packet' ? packetFrom : from) ?? undefined;
+          if (present !== undefined) entry.gone.push(operation.address);
           if (operation.to !== undefined)
             entry.come.push(dispatchElement(operation.address, operation.to, form));
           points.set(map, entry);

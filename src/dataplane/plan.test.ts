@@ -9,7 +9,7 @@ import { applyOperations, transactionText } from './operations.ts';
 import type { Transaction } from './operations.ts';
 import { isDamaged, plan } from './plan.ts';
 import { renderProgram } from './render.ts';
-import { emptyTable } from './state.ts';
+import { copyTable, emptyTable } from './state.ts';
 import type { TableState } from './state.ts';
 
 function objects(pods: Readonly<Record<string, string>>, ...policies: object[]): KubeObject[] {
@@ -294,7 +294,6 @@ describe('reading nft’s listing', () => {
     expect(listed(written).chains.size).toBeGreaterThan(0);
     const target = /10\.1\.0\.2 : goto (i_\w{24})_n/.exec(written)?.[1] as string;
     for (const [what, by] of [
-      [`10.1.0.2 : goto ${target}_n`, '10.1.0.2 : goto c_ok'],
       [`chain ${target}_n {`, `chain other {`],
       [`chain ${target}_n {`, `chain ${target}_n {\naccept`],
     ] as const) {
@@ -302,6 +301,32 @@ describe('reading nft’s listing', () => {
       expect(tampered.formsDiffer, what).toBe(true);
       expect(isDamaged(desired, tampered)).toBe(true);
     }
+    const moved = listed(written.replace(`10.1.0.2 : goto ${target}_n`, '10.9.9.9 : goto c_ok'));
+    expect(moved.formsDiffer).toBe(false);
+    expect(moved.packetDispatch?.Ingress[4].get('10.9.9.9')).toBe('c_ok');
+    expect(moved.dispatch.Ingress[4].has('10.9.9.9')).toBe(false);
+  });
+
+  it.each([
+    ['in4', 'in4_n'],
+    ['in4_n', 'in4'],
+  ])('a pod that only %s points elsewhere is mended in place', (wrong, right) => {
+    const desired = program(objects(base, fromWeb));
+    const state = emptyTable('podwall');
+    for (const { operations } of plan(desired, [], 7)) applyOperations(state, operations);
+    state.packetDispatch = copyTable(state).dispatch;
+    const { dispatch, packetDispatch } = state;
+    const map = (wrong === 'in4' ? dispatch : packetDispatch).Ingress[4];
+    map.delete('10.1.0.2');
+    map.set('10.9.9.9', 'c_ok');
+    const transactions = plan(desired, [state], 1);
+    const text = transactions.map((one) => transactionText(one, desired)).join('');
+    expect(text).toContain(`delete element inet podwall ${wrong} { 10.9.9.9 }`);
+    expect(text).toContain(`delete element inet podwall ${right} { 10.1.0.2 }`);
+    expect(text).not.toContain(`delete element inet podwall ${wrong} { 10.1.0.2 }`);
+    expect(text).toContain(`add element inet podwall ${wrong} { 10.1.0.2 : goto i_`);
+    for (const { operations } of transactions) applyOperations(state, operations);
+    expect(plan(desired, [state], 1)).toEqual([]);
   });
 
   it('denied flows', () => {

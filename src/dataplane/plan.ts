@@ -173,7 +173,11 @@ function fullScope(desired: NodeProgram, actual: TableState): Scope {
   };
   const addresses = (family: Family): Set<string> => {
     const found = new Set<string>();
-    for (const maps of [desired.dispatch, actual.dispatch])
+    for (const maps of [
+      desired.dispatch,
+      actual.dispatch,
+      actual.packetDispatch ?? actual.dispatch,
+    ])
       for (const direction of directions)
         for (const address of maps[direction][family].keys()) found.add(address);
     for (const address of actual.locals[family]) found.add(address);
@@ -259,8 +263,14 @@ function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Tr
       for (const address of scope.addresses[family]) {
         const to = desired.dispatch[direction][family].get(address);
         const from = actual.dispatch[direction][family].get(address);
-        if (from === to) continue;
-        const point: Operation = { kind: 'point', direction, family, address, from, to };
+        const packetFrom = (actual.packetDispatch ?? actual.dispatch)[direction][family].get(
+          address,
+        );
+        if (from === to && packetFrom === to) continue;
+        const point: Operation = {
+          ...{ kind: 'point', direction, family, address, from, to },
+          ...(packetFrom === from ? {} : { packetFrom: packetFrom ?? null }),
+        };
         if (to === undefined) {
           remove.push(point);
           revokes = true;
@@ -268,7 +278,8 @@ function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Tr
         }
         add.push(point);
         // A new address was denied until now, unless unknown pods are let pass.
-        if (from !== undefined || desired.options.unknownPod === 'allow') revokes = true;
+        const moves = [from, packetFrom].some((one) => one !== undefined && one !== to);
+        if (moves || desired.options.unknownPod === 'allow') revokes = true;
       }
     if (gone.length > 0) remove.push({ kind: 'delete-locals', family, elements: gone });
   }

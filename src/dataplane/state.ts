@@ -38,6 +38,8 @@ export interface TableState {
   frameRules?: ReadonlyMap<string, number>;
   /** The two forms of a program are not those of one program: only what was read can show it. */
   formsDiffer?: boolean;
+  /** What the form that reads packets dispatches; absent: the same as the other form. */
+  packetDispatch?: TableState['dispatch'];
   readonly groups: Map<string, GroupState>;
   readonly chains: Map<string, ChainState>;
   readonly portMaps: Map<string, PortMapState>;
@@ -63,10 +65,21 @@ export function emptyTable(table: string): TableState {
   };
 }
 
-export function copyTable(state: TableState): TableState {
+function copyDispatch(dispatch: TableState['dispatch']): TableState['dispatch'] {
   const copy = (map: Map<string, string>): Map<string, string> => new Map(map);
+  const { Ingress, Egress } = dispatch;
+  return {
+    Ingress: { 4: copy(Ingress[4]), 6: copy(Ingress[6]) },
+    Egress: { 4: copy(Egress[4]), 6: copy(Egress[6]) },
+  };
+}
+
+export function copyTable(state: TableState): TableState {
   return {
     ...state,
+    ...(state.packetDispatch === undefined
+      ? {}
+      : { packetDispatch: copyDispatch(state.packetDispatch) }),
     groups: new Map(
       [...state.groups].map(([name, group]) => [
         name,
@@ -75,10 +88,7 @@ export function copyTable(state: TableState): TableState {
     ),
     chains: new Map(state.chains),
     portMaps: new Map(state.portMaps),
-    dispatch: {
-      Ingress: { 4: copy(state.dispatch.Ingress[4]), 6: copy(state.dispatch.Ingress[6]) },
-      Egress: { 4: copy(state.dispatch.Egress[4]), 6: copy(state.dispatch.Egress[6]) },
-    },
+    dispatch: copyDispatch(state.dispatch),
     locals: { 4: new Set(state.locals[4]), 6: new Set(state.locals[6]) },
   };
 }

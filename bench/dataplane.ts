@@ -1,550 +1,206 @@
 /**
  * Benchmark of the nftables dataplane in private namespaces: no table, conntrack only, podwall, and
- * a linear ruleset of the same policies with a chain per pod, all in one run. Prints ratios; the
- * figures of one run compare with each other only.
- *
- * Usage: tsx bench/dataplane.ts [--shape S1,S2] [--rounds 5] [--seconds 0.4] [-o json]
+ * a linear ruleset of the same policies with a chain per pod, all in one run, in rounds whose order
+ * changes. Prints ratios to conntrack only; the figures of one run compare with each other only.
  */
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { parseArgs } from 'node:util';
+import { renderProgram } from '../src/dataplane/index.ts';
+import { createBed, must, removeBed } from './dataplane/bed.ts';
+import type { Bed } from './dataplane/bed.ts';
+import { measureLoads, median } from './dataplane/load.ts';
+import type { Load } from './dataplane/load.ts';
+import { conntrackOnly, linearRuleset, objectsOf, podAddress, shapes } from './dataplane/shapes.ts';
+import type { Shape } from './dataplane/shapes.ts';
 import {
-  compileNode,
-  createBackend,
-  interactiveRunner,
-  renderProgram,
-  spawnRunner,
-} from '../src/dataplane/index.ts';
-import type { NodeProgram } from '../src/dataplane/index.ts';
-import { buildSnapshot } from '../src/engine/build.ts';
-import type { Snapshot } from '../src/engine/snapshot.ts';
-import type { KubeObject } from '../src/k8s/types.ts';
-import { run } from '../src/system/exec.ts';
+  bulk,
+  connects,
+  copiedSynCost,
+  podSynCost,
+  prepareSender,
+  senderCost,
+  startServers,
+  streamCost,
+} from './dataplane/traffic.ts';
+import { measureUpdates, programOf } from './dataplane/updates.ts';
+import type { UpdateTimes } from './dataplane/updates.ts';
 
-interface Shape {
-  readonly name: string;
-  readonly local: number;
-  readonly addresses: number;
-  readonly policies: number;
-  readonly perPod: number;
-}
+const usage = `Usage: npm run bench -- dataplane [options]
 
-/** Those of the study: local pods, addresses, policies, policies per pod. */
-const shapes: readonly Shape[] = [
-  { name: 'S1', local: 10, addresses: 100, policies: 10, perPod: 2 },
-  { name: 'S2', local: 100, addresses: 1000, policies: 100, perPod: 5 },
-  { name: 'R1', local: 110, addresses: 5000, policies: 150, perPod: 5 },
-  { name: 'S3', local: 250, addresses: 5000, policies: 1000, perPod: 20 },
-  { name: 'K10', local: 110, addresses: 5000, policies: 10000, perPod: 20 },
-];
-
-const GROUPS = 50;
-const PORT = 7777;
-const COPIES = 64;
-
-function podAddress(index: number, local: number): string {
-  // Local pods in 10.1.0.0/16, the others in 10.2.0.0/16.
-  const at = index < local ? index + 10 : index - local + 10;
-  return `10.${index < local ? 1 : 2}.${at >> 8}.${at & 255}`;
-}
-
-/** Every policy has rules in both directions; only the last rule of the last policy admits the test flow. */
-function objectsOf(shape: Shape): KubeObject[] {
-  const { local, addresses, policies, perPod } = shape;
-  const objects: KubeObject[] = [
-    { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' }, spec: { podCIDR: '10.1.0.0/16' } },
-    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'bench', labels: {} } },
-  ];
-  const last = local - 1;
-  for (let i = 0; i < addresses; i++) {
-    const labels: Record<string, string> = {
-      group: i >= last - 1 && i <= last ? 'tested' : `g${i % GROUPS}`,
-    };
-    // Local pods have the policies last, so that the linear shape walks all of them.
-    if (i < local)
-      for (let j = 0; j < perPod; j++)
-        labels[`policy-${(policies - 1 - ((i * perPod + j) % policies)) % policies}`] = '';
-    if (i >= last - 1 && i <= last) labels[`policy-${policies - 1}`] = '';
-    objects.push({
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: `pod-${i}`, namespace: 'bench', labels },
-      spec: { nodeName: i < local ? 'n1' : 'n2' },
-      status: { phase: 'Running', podIPs: [{ ip: podAddress(i, local) }] },
-    });
-  }
-  for (let k = 0; k < policies; k++) {
-    const peers = [k % GROUPS, (k + 7) % GROUPS].map((group) => ({
-      podSelector: { matchLabels: { group: `g${group}` } },
-    }));
-    const ports = [1000 + (k % 97), 2000 + (k % 31), 3000 + (k % 11)].map((port) => ({ port }));
-    const tested =
-      k === policies - 1
-        ? ['TCP', 'UDP'].map((protocol) => ({
-            peers: [{ podSelector: { matchLabels: { group: 'tested' } } }],
-            ports: [{ protocol, port: PORT }],
-          }))
-        : [];
-    objects.push({
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: `z-${String(k).padStart(5, '0')}`, namespace: 'bench' },
-      spec: {
-        podSelector: { matchExpressions: [{ key: `policy-${k}`, operator: 'Exists' }] },
-        policyTypes: ['Ingress', 'Egress'],
-        ingress: [
-          { from: peers, ports },
-          ...tested.map((rule) => ({ from: rule.peers, ports: rule.ports })),
-        ],
-        egress: [
-          { to: peers, ports },
-          ...tested.map((rule) => ({ to: rule.peers, ports: rule.ports })),
-        ],
-      },
-    });
-  }
-  return objects;
-}
-
-/** kube-router's shape in nftables: a list of pods, a chain per pod, a chain per policy, a set per rule. */
-function linearRuleset(objects: readonly KubeObject[], local: number): string {
-  const lines = ['table inet linear {'];
-  const pods = objects.filter(({ kind }) => kind === 'Pod');
-  const ip = (pod: KubeObject): string =>
-    (pod.status as { podIPs: { ip: string }[] }).podIPs[0]?.ip ?? '';
-  const byGroup = new Map<string, string[]>();
-  for (const pod of pods) {
-    const group = pod.metadata.labels?.['group'] ?? '';
-    byGroup.set(group, [...(byGroup.get(group) ?? []), ip(pod)]);
-  }
-  interface Rule {
-    from?: { podSelector: { matchLabels: { group: string } } }[];
-    to?: { podSelector: { matchLabels: { group: string } } }[];
-    ports: { protocol?: string; port: number }[];
-  }
-  const policies = objects.filter(({ kind }) => kind === 'NetworkPolicy');
-  for (const [index, policy] of policies.entries()) {
-    const spec = policy.spec as { ingress: Rule[]; egress: Rule[] };
-    for (const [direction, rules, side] of [
-      ['in', spec.ingress, 'saddr'],
-      ['out', spec.egress, 'daddr'],
-    ] as const) {
-      const chain: string[] = [];
-      for (const [number, rule] of rules.entries()) {
-        const members = (rule.from ?? rule.to ?? []).flatMap(
-          (peer) => byGroup.get(peer.podSelector.matchLabels.group) ?? [],
-        );
-        const set = `s${index}${direction}${number}`;
-        lines.push(`set ${set} { type ipv4_addr; elements = { ${members.join(', ')} }; }`);
-        const protocol = (rule.ports[0]?.protocol ?? 'TCP').toLowerCase();
-        chain.push(
-          `ip ${side} @${set} ${protocol} dport { ${rule.ports.map(({ port }) => port).join(', ')} } meta mark set meta mark | 0x10000`,
-        );
-      }
-      lines.push(`chain p${index}${direction} {\n${chain.join('\n')}\n}`);
-    }
-  }
-  const locals = pods.slice(0, local);
-  const dispatch: string[] = [];
-  for (const [index, pod] of locals.entries()) {
-    for (const direction of ['in', 'out'] as const) {
-      const jumps = policies.flatMap((policy, at) => {
-        const spec = policy.spec as { podSelector: { matchExpressions: { key: string }[] } };
-        const key = spec.podSelector.matchExpressions[0]?.key ?? '';
-        return pod.metadata.labels?.[key] === undefined ? [] : [`jump p${at}${direction}`];
-      });
-      lines.push(
-        `chain w${index}${direction} {\n${jumps.join('\n')}\nmeta mark & 0x10000 != 0x10000 drop\nmeta mark set meta mark & 0xfffeffff\n}`,
-      );
-    }
-    dispatch.push(`ip daddr ${ip(pod)} jump w${index}in`, `ip saddr ${ip(pod)} jump w${index}out`);
-  }
-  lines.push(
-    `chain forward { type filter hook forward priority filter - 5; policy accept;\nct state established,related accept\nct state invalid drop\n${dispatch.join('\n')}\n}`,
-    '}',
-  );
-  return `${lines.join('\n')}\n`;
-}
-
-const conntrackOnly = `table inet ctonly {
-  chain forward { type filter hook forward priority filter - 5; policy accept;
-    ct state vmap { established : accept, related : accept, invalid : drop }
-  }
-}
+  --quick            S1 and R1, three short rounds (about a minute): shows that it works, not figures
+  --shape S1,S2,…    some of the shapes (default: all: ${shapes.map(({ name }) => name).join(' ')})
+  --rounds N         rounds over all rulesets (default 9)
+  --linear-up-to N   policies up to which the linear ruleset takes part (default 1000: a minute to load)
+  -o json            one JSON document
 `;
 
-// --- inside: the node, the tested pods ----------------------------------------------------------
+/** What a round measures of each ruleset, by name of the column. */
+const measures = ['pod', 'node', 'copied', 'stream', 'rate', 'p50', 'p99', 'bulk'] as const;
+type Measure = (typeof measures)[number];
 
-/** The source pod's packets pass a namespace that makes many of each, so that sending costs little. */
-const bed = (source: string, destination: string): string => `
-set -e
-mount -t tmpfs tmpfs /run; mkdir -p /run/netns
-for n in node src mult dst; do ip netns add $n; ip -n $n link set lo up; done
-ip link add eth0 netns src type veth peer name m1 netns mult
-ip link add m2 netns mult type veth peer name vs netns node
-ip link add eth0 netns dst type veth peer name vd netns node
-ip -n src link set eth0 up; ip -n mult link set m1 up promisc on; ip -n mult link set m2 up promisc on
-ip -n node link set vs up; ip -n node link set vd up; ip -n dst link set eth0 up
-ip netns exec node sysctl -qw net.ipv4.ip_forward=1
-for x in "src ${source} vs" "dst ${destination} vd"; do set -- $x
-  ip -n $1 addr add $2/32 dev eth0; ip -n $1 route add 10.1.0.1 dev eth0; ip -n $1 route add default via 10.1.0.1
-  ip -n node addr add 10.1.0.1/32 dev $3; ip -n node route add $2 dev $3
-done
-ip netns exec mult nft -f - <<'X'
-table netdev mult {
-  chain copies {
-${Array.from({ length: COPIES - 1 }, () => '    dup to "m2"').join('\n')}
-    fwd to "m2"
-  }
-  chain from_src { type filter hook ingress device m1 priority 0; udp dport ${PORT} goto copies
-    fwd to "m2"
-  }
-  chain to_src { type filter hook ingress device m2 priority 0;
-    fwd to "m1"
-  }
-}
-X
-ip netns exec node nft -f - <<'X'
-table inet probe {
-  counter arrived { }
-  counter passed { }
-  chain pre { type filter hook prerouting priority -150; ct state new udp dport ${PORT} counter name arrived
-  }
-  chain post { type filter hook postrouting priority 200; udp dport ${PORT} counter name passed drop
-  }
-}
-X
-`;
-
-const sender = `
-const [host, port, seconds] = process.argv.slice(1);
-const socket = require('node:dgram').createSocket('udp4');
-socket.connect(Number(port), host, () => {
-  const message = Buffer.alloc(8), end = process.hrtime.bigint() + BigInt(Math.round(Number(seconds) * 1e9));
-  const start = process.hrtime.bigint();
-  const loop = () => {
-    for (let i = 0; i < 32; i++) socket.send(message);
-    if (process.hrtime.bigint() < end) setImmediate(loop);
-    else { console.log(String(process.hrtime.bigint() - start)); process.exit(0); }
-  };
-  loop();
-});`;
-
-const listener = `require('node:net').createServer((s) => { s.on('error', () => {}); s.end(); }).listen(${PORT}, '0.0.0.0', () => console.log('up'));`;
-const connector = `
-const [host, seconds] = process.argv.slice(1);
-const net = require('node:net'); const times = []; const end = performance.now() + seconds * 1000;
-const start = performance.now();
-const one = () => { const t = performance.now(); const s = net.connect(${PORT}, host, () => times.push(performance.now() - t));
-  s.on('error', () => {}); s.resume(); s.on('close', () => performance.now() < end ? one() : done()); };
-let open = 4; const done = () => { if (--open === 0) { times.sort((a, b) => a - b);
-  console.log(JSON.stringify({ rate: times.length / (performance.now() - start) * 1000, p50: times[times.length >> 1], p99: times[Math.floor(times.length * .99)] })); process.exit(0); } };
-for (let i = 0; i < 4; i++) one();`;
-
-async function must(program: string, args: readonly string[], input?: string): Promise<string> {
-  const result = await run(program, args, {
-    ...(input === undefined ? {} : { input }),
-    timeoutMs: 600_000,
-  });
-  if (result.code !== 0)
-    throw new Error(`${program} ${args.join(' ').slice(0, 80)}: ${result.stderr.slice(0, 500)}`);
-  return result.stdout;
-}
-
-const inNode = (args: readonly string[]): [string, string[]] => [
-  'ip',
-  ['netns', 'exec', 'node', ...args],
-];
-
-async function counters(): Promise<{ arrived: number; passed: number }> {
-  const text = await must(...inNode(['nft', 'list', 'counters', 'table', 'inet', 'probe']));
-  const of = (name: string): number =>
-    Number(new RegExp(`counter ${name} \\{\\s+packets (\\d+)`).exec(text)?.[1] ?? NaN);
-  return { arrived: of('arrived'), passed: of('passed') };
-}
-
-/** Nanoseconds per first packet of a connection through forward, sending and copying included. */
-async function packetCost(destination: string, seconds: number): Promise<number> {
-  const before = await counters();
-  // First in, first out: nothing else of the machine runs in between. Bounded by `seconds`.
-  const elapsed = Number(
-    await must('ip', [
-      'netns',
-      'exec',
-      'src',
-      'chrt',
-      '-f',
-      '1',
-      process.execPath,
-      '-e',
-      sender,
-      destination,
-      String(PORT),
-      String(seconds),
-    ]),
-  );
-  const after = await counters();
-  const arrived = after.arrived - before.arrived;
-  const passed = after.passed - before.passed;
-  if (arrived === 0 || passed !== arrived)
-    throw new Error(`${arrived} packets arrived and ${passed} passed: the ruleset is wrong`);
-  return elapsed / arrived;
-}
-
-interface ConnectResult {
-  rate: number;
-  p50: number;
-  p99: number;
-}
-
-async function connectRate(destination: string, seconds: number): Promise<ConnectResult> {
-  const port = `table inet probe\nflush chain inet probe post\n`;
-  await must(...inNode(['nft', '-f', '-']), port);
-  const text = await must('ip', [
-    'netns',
-    'exec',
-    'src',
-    process.execPath,
-    '-e',
-    connector,
-    destination,
-    String(seconds),
-  ]);
-  await must(
-    ...inNode([
-      'nft',
-      'add',
-      'rule',
-      'inet',
-      'probe',
-      'post',
-      'udp',
-      'dport',
-      String(PORT),
-      'counter',
-      'name',
-      'passed',
-      'drop',
-    ]),
-  );
-  return JSON.parse(text) as ConnectResult;
-}
-
-function median(list: readonly number[]): number {
-  const sorted = [...list].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? NaN;
-}
-
-/** Kernel memory that cannot be reclaimed, in MB: rough, the whole machine's. */
-async function kernelMemory(): Promise<number> {
-  const text = await must('cat', ['/proc/meminfo']);
-  const of = (name: string): number => Number(new RegExp(`${name}: +(\\d+)`).exec(text)?.[1] ?? 0);
-  return (of('SUnreclaim') + of('Percpu') + of('VmallocUsed')) / 1024;
-}
-
-async function timed<T>(action: () => Promise<T>): Promise<[number, T]> {
-  const start = performance.now();
-  const result = await action();
-  return [performance.now() - start, result];
+interface Plan {
+  readonly rounds: number;
+  /** Of each burst of packets and each bulk transfer. */
+  readonly seconds: number;
+  readonly connections: number;
+  readonly updates: number;
 }
 
 interface ShapeReport {
   readonly shape: Shape;
-  readonly compileMs: number;
   readonly sets: number;
   readonly chains: number;
-  readonly rows: Readonly<
-    Record<string, { ns: number; connections: ConnectResult; loadMs?: number; kernelMb?: number }>
-  >;
-  readonly updates: Readonly<Record<string, { compileMs: number; kernelMs: number }>>;
+  /** By ruleset; `again` is conntrack only a second time: what differs there is noise. */
+  readonly samples: Readonly<Record<string, Readonly<Record<Measure, readonly number[]>>>>;
+  readonly loads: Readonly<Record<string, Load>>;
+  readonly updates: Readonly<Record<string, UpdateTimes>>;
 }
 
-async function benchShape(
-  shape: Shape,
-  rounds: number,
-  seconds: number,
-  linearToo: boolean,
-): Promise<ShapeReport> {
-  const objects = objectsOf(shape);
-  const snapshotOf = (list: readonly KubeObject[]): Snapshot =>
-    buildSnapshot(list.map((object) => ({ object }))).snapshot;
-  const snapshot = snapshotOf(objects);
-  const [compileMs, program] = await timed(async () => compileNode(snapshot, 'n1'));
-  const source = podAddress(shape.local - 2, shape.local);
-  const destination = podAddress(shape.local - 1, shape.local);
-  await must('sh', ['-s'], bed(source, destination));
-  const server = spawn('ip', ['netns', 'exec', 'dst', process.execPath, '-e', listener], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  await new Promise((resolve) => server.stdout.once('data', resolve));
+function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
 
-  const variants: Record<string, string> = {
+async function benchShape(shape: Shape, plan: Plan, linearToo: boolean): Promise<ShapeReport> {
+  const objects = objectsOf(shape);
+  const program = programOf(objects);
+  const source = podAddress(shape.local - 2, shape.local);
+  const host = podAddress(shape.local - 1, shape.local);
+  const rulesets: Record<string, string> = {
     none: '',
     ctonly: conntrackOnly,
     podwall: renderProgram(program),
     ...(linearToo ? { linear: linearRuleset(objects, shape.local) } : {}),
+    again: conntrackOnly,
   };
-  const tables: Record<string, string> = { ctonly: 'ctonly', podwall: 'podwall', linear: 'linear' };
-  const costs: Record<string, number[]> = {};
-  const rates: Record<string, ConnectResult[]> = {};
-  const loads: Record<string, number> = {};
-  const memory: Record<string, number> = {};
-  for (let round = 0; round < rounds; round++)
-    for (const [name, script] of Object.entries(variants)) {
-      // The linear shape takes up to a minute to load at 1,000 policies: once is enough there.
-      if (script !== '') {
-        const before = await kernelMemory();
-        const [ms] = await timed(() => must(...inNode(['nft', '-f', '-']), script));
-        loads[name] = Math.min(loads[name] ?? Infinity, ms);
-        if (round === 0) memory[name] = (await kernelMemory()) - before;
-      }
-      for (let i = 0; i < 4; i++)
-        (costs[name] ??= []).push(await packetCost(destination, seconds / 4));
-      (rates[name] ??= []).push(await connectRate(destination, seconds * 2));
-      if (script !== '')
-        await must(...inNode(['nft', 'delete', 'table', 'inet', tables[name] as string]));
-    }
+  note(`${shape.name}: loading`);
+  const { podwall, linear } = rulesets;
+  const loads = await measureLoads(
+    { podwall: podwall as string, ...(linear === undefined ? {} : { linear }) },
+    plan.rounds,
+  );
 
-  const updates = await benchUpdates(objects, program, shape);
-  server.kill();
-  for (const name of ['node', 'src', 'mult', 'dst']) await must('ip', ['netns', 'del', name]);
+  const beds = new Map<string, Bed>();
+  const servers: ChildProcess[] = [];
+  for (const [name, script] of Object.entries(rulesets)) {
+    const bed = await createBed(name, source, host);
+    beds.set(name, bed);
+    await must('ip', ['netns', 'exec', bed.node, 'nft', '-f', '-'], script);
+    servers.push(await startServers(bed));
+  }
+  const samples: Record<string, Record<Measure, number[]>> = {};
+  const names = [...beds.keys()];
+  for (let round = 0; round < plan.rounds; round++) {
+    note(`${shape.name}: round ${round + 1} of ${plan.rounds}`);
+    const firstBed = [...beds.values()][round % names.length] as Bed;
+    const sending = await senderCost(firstBed, host, plan.seconds);
+    for (let at = 0; at < names.length; at++) {
+      const name = names[(at + round) % names.length] as string;
+      const bed = beds.get(name) as Bed;
+      const pod = await podSynCost(bed, host, plan.seconds);
+      const { rate, p50, p99 } = await connects(bed, host, plan.connections);
+      const row: Record<Measure, number> = {
+        pod,
+        node: pod - sending,
+        copied: await copiedSynCost(bed, host, plan.seconds),
+        stream: await streamCost(bed, host, plan.seconds),
+        rate,
+        p50,
+        p99,
+        bulk: await bulk(bed, host, plan.seconds),
+      };
+      for (const measure of measures)
+        ((samples[name] ??= {} as Record<Measure, number[]>)[measure] ??= []).push(row[measure]);
+    }
+  }
+  for (const server of servers) server.kill();
+  for (const bed of beds.values()) await removeBed(bed);
+  note(`${shape.name}: updates`);
   return {
     shape,
-    compileMs,
     sets: program.groups.size + program.portMaps.size,
     chains: program.chains.size,
-    rows: Object.fromEntries(
-      Object.keys(variants).map((name) => [
-        name,
-        {
-          // Whatever else the machine does only ever adds: the least disturbed round counts.
-          ns: Math.min(...(costs[name] ?? [])),
-          connections: {
-            rate: median((rates[name] ?? []).map(({ rate }) => rate)),
-            p50: median((rates[name] ?? []).map(({ p50 }) => p50)),
-            p99: median((rates[name] ?? []).map(({ p99 }) => p99)),
-          },
-          ...(loads[name] === undefined
-            ? {}
-            : { loadMs: loads[name], kernelMb: memory[name] as number }),
-        },
-      ]),
-    ),
-    updates,
+    samples,
+    loads,
+    updates: await measureUpdates(objects, shape, plan.updates),
   };
 }
 
-/** Median times of updates: making the whole program anew, and the kernel's part (the difference). */
-async function benchUpdates(
-  objects: readonly KubeObject[],
-  program: NodeProgram,
-  shape: Shape,
-): Promise<Record<string, { compileMs: number; kernelMs: number }>> {
-  const results: Record<string, { compileMs: number; kernelMs: number }> = {};
-  const added = (index: number): KubeObject => ({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: `new-${index}`, namespace: 'bench', labels: { group: 'g1' } },
-    spec: { nodeName: 'n2' },
-    status: { phase: 'Running', podIPs: [{ ip: `10.3.0.${index + 1}` }] },
-  });
-  const policy = (index: number): KubeObject => ({
-    apiVersion: 'networking.k8s.io/v1',
-    kind: 'NetworkPolicy',
-    metadata: { name: `new-${index}`, namespace: 'bench' },
-    spec: {
-      podSelector: {
-        matchExpressions: [{ key: `policy-${shape.policies - 2}`, operator: 'Exists' }],
-      },
-      ingress: [
-        {
-          from: [{ podSelector: { matchLabels: { group: 'g3' } } }],
-          ports: [{ port: 4000 + index }],
-        },
-      ],
-    },
-  });
-  for (const kind of ['spawned', 'interactive'] as const) {
-    const runner =
-      kind === 'interactive' ? interactiveRunner({ netns: '/run/netns/node' }) : undefined;
-    const backend = createBackend({
-      nft: runner?.run ?? spawnRunner({ netns: '/run/netns/node' }),
-      collectAfterMs: 0,
-    });
-    await backend.apply(program);
-    for (const [event, extra] of [
-      ['pod', added],
-      ['policy', policy],
-    ] as const) {
-      const compile: number[] = [];
-      const add: number[] = [];
-      const remove: number[] = [];
-      const repeats = shape.policies > 1000 ? 3 : 9;
-      for (let i = 0; i < repeats; i++) {
-        const next = buildSnapshot([...objects, extra(i)].map((object) => ({ object }))).snapshot;
-        const [ms, desired] = await timed(async () => compileNode(next, 'n1'));
-        compile.push(ms);
-        add.push((await timed(() => backend.apply(desired)))[0]);
-        remove.push((await timed(() => backend.apply(program)))[0]);
-      }
-      results[`${event} add, ${kind}`] = { compileMs: median(compile), kernelMs: median(add) };
-      results[`${event} delete, ${kind}`] = {
-        compileMs: median(compile),
-        kernelMs: median(remove),
-      };
-    }
-    await backend.cleanup();
-    await runner?.close();
-  }
-  return results;
+/** Whatever else the machine does only ever adds to a cost, and takes from a rate. */
+function best(measure: Measure, list: readonly number[]): number {
+  return measure === 'rate' || measure === 'bulk' ? Math.max(...list) : Math.min(...list);
 }
 
-function print(report: ShapeReport): void {
-  const { shape, rows } = report;
+const titles: Readonly<Record<Measure, string>> = {
+  pod: 'new connection, SYN sent by a pod, all of it, ns',
+  node: 'the same without the sender, ns',
+  copied: 'new connection, SYN copied in the kernel, ns',
+  stream: 'packet of an established flow, copied, ns',
+  rate: 'TCP connections a second',
+  p50: 'connect p50, µs',
+  p99: 'connect p99, µs',
+  bulk: 'one TCP connection, Gbit/s',
+};
+
+function print({ shape, sets, chains, samples, loads, updates }: ShapeReport): void {
   console.log(
     `\n${shape.name}: ${shape.local} local pods, ${shape.addresses} addresses, ${shape.policies} policies, ${shape.perPod} per pod; ` +
-      `program ${report.chains} chains, ${report.sets} sets, compiled in ${report.compileMs.toFixed(0)} ms`,
+      `program of ${chains} chains (in two forms), ${sets} sets and maps`,
   );
-  const base = rows['ctonly'];
-  for (const [name, row] of Object.entries(rows))
+  console.log(
+    'Median over the rounds (best round), and ratio of medians (of bests) to conntrack only:',
+  );
+  for (const measure of measures) {
+    console.log(`  ${titles[measure]}`);
+    const base = samples['ctonly']?.[measure] ?? [];
+    for (const [name, row] of Object.entries(samples)) {
+      const list = row[measure];
+      const digits = measure === 'bulk' ? 2 : 0;
+      console.log(
+        `    ${name.padEnd(8)} ${median(list).toFixed(digits).padStart(8)} (${best(measure, list).toFixed(digits)})`.padEnd(
+          36,
+        ) +
+          `x${(median(list) / median(base)).toFixed(3)} (x${(best(measure, list) / best(measure, base)).toFixed(3)})`,
+      );
+    }
+  }
+  console.log('  loading, one nft -f');
+  for (const [name, { milliseconds, kernelMemory }] of Object.entries(loads))
     console.log(
-      `  ${name.padEnd(8)} ${row.ns.toFixed(0).padStart(6)} ns/packet (x${(row.ns / (base?.ns ?? NaN)).toFixed(2)})` +
-        `  ${row.connections.rate.toFixed(0).padStart(6)} conn/s (x${(row.connections.rate / (base?.connections.rate ?? NaN)).toFixed(2)})` +
-        `  connect p50 ${row.connections.p50.toFixed(2)} p99 ${row.connections.p99.toFixed(2)} ms` +
-        (row.loadMs === undefined
-          ? ''
-          : `  load ${row.loadMs.toFixed(0)} ms, ${row.kernelMb?.toFixed(1)} MB`),
+      `    ${name.padEnd(8)} ${milliseconds.toFixed(0).padStart(8)} ms, ${kernelMemory.toFixed(1)} MB of kernel memory`,
     );
-  for (const [event, { compileMs, kernelMs }] of Object.entries(report.updates))
+  const { podwall, linear } = loads;
+  if (podwall !== undefined && linear !== undefined)
     console.log(
-      `  ${event.padEnd(24)} compile ${compileMs.toFixed(1)} ms, kernel ${kernelMs.toFixed(1)} ms`,
+      `    podwall / linear: x${(podwall.milliseconds / linear.milliseconds).toFixed(2)} time, x${(podwall.kernelMemory / linear.kernelMemory).toFixed(2)} memory`,
+    );
+  console.log("  updates, the kernel's part, median ms: made, taken back");
+  for (const [kind, { add, undo }] of Object.entries(updates))
+    console.log(
+      `    ${kind.padEnd(28)} ${add.toFixed(1).padStart(6)} ${undo.toFixed(1).padStart(6)}`,
     );
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      shape: { type: 'string', default: 'S1,S2,R1' },
-      rounds: { type: 'string', default: '5' },
-      seconds: { type: 'string', default: '0.4' },
+      quick: { type: 'boolean', default: false },
+      shape: { type: 'string' },
+      rounds: { type: 'string' },
+      'linear-up-to': { type: 'string' },
       output: { type: 'string', short: 'o', default: 'text' },
-      /** Shapes above this many policies go without the linear ruleset: it takes minutes to load. */
-      'linear-up-to': { type: 'string', default: '150' },
+      help: { type: 'boolean', short: 'h', default: false },
     },
   });
+  if (values.help) {
+    process.stdout.write(usage);
+    return;
+  }
   if (process.env['PODWALL_BENCH_INSIDE'] === undefined) {
+    const namespaces = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
     const child = spawn(
       'unshare',
-      [
-        '--net',
-        '--mount',
-        '--pid',
-        '--fork',
-        '--kill-child',
-        '--mount-proc',
-        process.execPath,
-        ...process.execArgv,
-        ...process.argv.slice(1),
-      ],
+      [...namespaces, process.execPath, ...process.execArgv, ...process.argv.slice(1)],
       { stdio: 'inherit', env: { ...process.env, PODWALL_BENCH_INSIDE: '1' } },
     );
     process.exitCode = await new Promise<number>((resolve) =>
@@ -552,20 +208,35 @@ async function main(): Promise<void> {
     );
     return;
   }
-  await must('sh', ['-c', 'mount -t tmpfs tmpfs /run']);
-  const wanted = values.shape.split(',');
+  const { quick } = values;
+  const asked = values.shape ?? (quick ? 'S1,R1' : shapes.map(({ name }) => name).join(','));
+  const wanted = asked.split(',').map((name) => {
+    const shape = shapes.find((known) => known.name === name);
+    if (shape === undefined) throw new Error(`no shape ${name}; see --help`);
+    return shape;
+  });
+  const plan: Plan = {
+    rounds: Number(values.rounds ?? (quick ? 3 : 9)),
+    seconds: quick ? 0.1 : 0.25,
+    connections: quick ? 500 : 2000,
+    updates: quick ? 3 : 9,
+  };
+  await must('sh', ['-c', 'mount -t tmpfs tmpfs /run; mkdir -p /run/netns']);
+  await prepareSender();
   const reports: ShapeReport[] = [];
-  for (const shape of shapes.filter(({ name }) => wanted.includes(name))) {
-    const report = await benchShape(
-      shape,
-      Number(values.rounds),
-      Number(values.seconds),
-      shape.policies <= Number(values['linear-up-to']),
-    );
+  for (const shape of wanted) {
+    const linear = shape.policies <= Number(values['linear-up-to'] ?? 1000);
+    const report = await benchShape(shape, plan, linear);
     reports.push(report);
     if (values.output !== 'json') print(report);
   }
   if (values.output === 'json') console.log(JSON.stringify(reports, undefined, 2));
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  note(error instanceof Error ? error.message : String(error));
+  // Servers may still run; they end with this process.
+  process.exit(1);
+}

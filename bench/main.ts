@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- SUITE…`: runs suites of benchmarks by name, one after the other, each in
- * processes of its own. Without a name: engine.
+ * `npm run bench -- SUITE… [options]`: runs suites of benchmarks by name, one after the other, each in
+ * processes of its own. Without a name: engine. Options go to every script of the suites.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -13,10 +13,12 @@ const suites: Readonly<Record<string, readonly string[]>> = {
   lab: ['lab-api.ts'],
 };
 
-function runScript(script: string): Promise<number> {
+function runScript(script: string, options: readonly string[]): Promise<number> {
   const path = fileURLToPath(new URL(script, import.meta.url));
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', path], { stdio: 'inherit' });
+    const child = spawn(process.execPath, ['--import', 'tsx', path, ...options], {
+      stdio: 'inherit',
+    });
     child.on('error', (error) => {
       process.stderr.write(`${script}: ${error.message}\n`);
       resolve(1);
@@ -25,7 +27,10 @@ function runScript(script: string): Promise<number> {
   });
 }
 
-const asked = process.argv.slice(2);
+const given = process.argv.slice(2);
+const firstOption = given.findIndex((word) => word.startsWith('-'));
+const asked = firstOption < 0 ? given : given.slice(0, firstOption);
+const options = firstOption < 0 ? [] : given.slice(firstOption);
 const unknown = asked.filter((name) => suites[name] === undefined);
 if (unknown.length > 0) {
   process.stderr.write(
@@ -37,7 +42,7 @@ if (unknown.length > 0) {
     for (const script of suites[name] ?? []) {
       process.stderr.write(`--- ${name}: ${script}\n`);
       // Every script runs; the first failure decides the exit code.
-      const code = await runScript(script);
+      const code = await runScript(script, options);
       if (code !== 0) process.exitCode ??= code;
     }
 }

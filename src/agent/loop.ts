@@ -274,7 +274,7 @@ export function createLoop(options: LoopOptions): Loop {
   }
 
   return {
-    trigger(reason, at = clock.now(), refs = undefined) {
+    trigger(reason, at = clock.now(), refs) {
       if (stopping.signal.aborted) return;
       reasons.add(reason);
       if (refs !== undefined && options.find !== undefined)

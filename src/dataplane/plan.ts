@@ -268,7 +268,12 @@ function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Tr
         );
         if (from === to && packetFrom === to) continue;
         const point: Operation = {
-          ...{ kind: 'point', direction, family, address, from, to },
+          kind: 'point',
+          direction,
+          family,
+          address,
+          from,
+          to,
           ...(packetFrom === from ? {} : { packetFrom: packetFrom ?? null }),
         };
         if (to === undefined) {

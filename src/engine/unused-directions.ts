@@ -5,7 +5,7 @@
 import type { KubeObject } from '../k8s/types.ts';
 import type { Direction, PolicyRef } from '../policy/compiled.ts';
 import { at, listOf } from './json.ts';
-import type { UnusedFinding } from './unused.ts';
+import type { UnusedFinding } from './unused-finding.ts';
 
 /** `refOf` names the policy of an object; undefined: it is none that was compiled. */
 export function idleDirections(

@@ -10,7 +10,8 @@ import { createAddressBook } from './ends.ts';
 import { createEvaluator } from './evaluate.ts';
 import { computeReach } from './reach.ts';
 import type { Settings, Snapshot } from './snapshot.ts';
-import { findUnused, type UnusedFinding } from './unused.ts';
+import type { UnusedFinding } from './unused-finding.ts';
+import { findUnused } from './unused.ts';
 import type { Endpoint } from './verdict.ts';
 
 const questions: [Protocol | 'other', number?][] = [

@@ -2,7 +2,7 @@
  * What is superfluous among policies, as text and as the Unused document. Must not know how it was
  * found.
  */
-import type { UnusedFinding, UnusedKind, UnusedResult } from '../engine/unused.ts';
+import type { UnusedFinding, UnusedKind, UnusedResult } from '../engine/unused-finding.ts';
 import type { Completeness } from '../engine/snapshot.ts';
 import type { PolicyRef } from '../policy/compiled.ts';
 import { paint } from './matrix.ts';

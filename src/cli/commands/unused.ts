@@ -2,7 +2,8 @@
  * `podwall unused`: policies, rules and peers that could go without changing any answer. Must not
  * know how they are found.
  */
-import { findUnused, type UnusedResult } from '../../engine/unused.ts';
+import type { UnusedResult } from '../../engine/unused-finding.ts';
+import { findUnused } from '../../engine/unused.ts';
 import { idleDirections } from '../../engine/unused-directions.ts';
 import { renderUnused, toUnusedJson } from '../../report/unused-text.ts';
 import { CliError, type CommandModule } from '../command.ts';

@@ -72,9 +72,10 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 \`podwall lab up\` gives this API real pods: each is a network namespace with its own addresses.
 
 - A container's command is run when this machine has the program; it sees the machine's files
-  read-only, with a /tmp and a /run of its own. \`agnhost serve-hostname\`, \`netexec\` and \`porter\` become
-  listeners. Every other container gets a listener on each of its ports (TCP 80 when the pod declares
-  none) that answers HTTP, or UDP, with the pod's name. This is no sandbox: who is root in a pod is
+  read-only, with a /tmp and a /run of its own. \`agnhost serve-hostname\`, \`netexec\` and \`porter\`
+  are played by the lab with their flags and variables, over TCP, UDP and SCTP (not: TLS, which is served
+  as plain HTTP, and \`/exit\`, \`/shutdown\`, \`/upload\` of netexec). Every other container gets a listener on each of its ports (TCP 80 when the pod declares
+  none) that answers HTTP, UDP or SCTP with the pod's name. This is no sandbox: who is root in a pod is
   root on the machine.
 - A command that ends is started again as \`restartPolicy\` says: at once, then after 1 s, 2 s, 4 s up to
   60 s (\`CrashLoopBackOff\`), from the start when it ran for 10 s. Exit codes, restarts, the run before and
@@ -87,7 +88,8 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   from config maps or secrets.
 - \`kubectl delete\` sends SIGTERM to a command and its process group, SIGKILL when the grace is over.
 - exec runs any program of the machine in the pod's network; attach reaches a container's command,
-  which is \`sh\` for a container with \`stdin\` and no command. \`agnhost connect\` is built in (TCP, UDP).
+  which is \`sh\` for a container with \`stdin\` and no command. \`agnhost connect\` is built in (TCP, UDP, SCTP), with
+  the words and exit codes of the image.
 - logs hold the last 2,000 to 4,000 lines of a command; listeners log who came, one line a connection
   or datagram.
 - A pod becomes Ready when the program of every node has it and its listeners answer; until then its
@@ -104,7 +106,10 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.
-- Missing: SCTP, \`kubernetes.default\` has
+- SCTP is emulated: real SCTP packets (handshake, one message each way, CRC32c) on raw sockets, opened by
+  a small relay in Perl, because most kernels have no SCTP sockets. conntrack, address translation and
+  policy see protocol 132 with ports. Programs of yours that open SCTP sockets need a kernel that has them.
+- Missing: \`kubernetes.default\` has
   no endpoint, programs of hostNetwork pods that leave their process
   group can outlive the pod (not the lab).
 

@@ -54,31 +54,53 @@ describe('what a container is on a machine without its image', () => {
     expect(planPod(pod({ name: 'c', image: 'x', args: ['sleep', '1'] }), path).ports).toEqual([]);
   });
 
-  it('agnhost servers become listeners; SCTP has none', () => {
+  it('agnhost servers become listeners that answer as they would', () => {
     const plan = planPod(
       pod(
         {
           name: 'tcp',
           command: ['/agnhost', 'serve-hostname', '--tcp', '--http=false', '--port', '80'],
         },
-        { name: 'udp', command: ['/agnhost', 'serve-hostname', '--udp', '--port=81'] },
+        {
+          name: 'udp',
+          command: ['/agnhost', 'serve-hostname', '--udp', '--http=false', '--port=81'],
+        },
         {
           name: 'sctp',
           command: ['/agnhost', 'porter'],
           env: [{ name: 'SERVE_SCTP_PORT_80', value: 'foo' }],
         },
+        { name: 'refuses', command: ['/agnhost', 'serve-hostname', '--udp'] },
       ),
       path,
     );
     expect(plan.ports).toEqual([
-      { protocol: 'TCP', port: 80 },
-      { protocol: 'UDP', port: 81 },
+      {
+        protocol: 'TCP',
+        port: 80,
+        answer: { kind: 'hostname', name: 'b', raw: true },
+        container: 'tcp',
+      },
+      { protocol: 'UDP', port: 81, answer: { kind: 'hostname', name: 'b' }, container: 'udp' },
+      { protocol: 'SCTP', port: 80, answer: { kind: 'text', text: 'foo' }, container: 'sctp' },
     ]);
-    expect(agnhostPorts(['netexec'], {})).toEqual([
-      { protocol: 'TCP', port: 8080 },
-      { protocol: 'UDP', port: 8081 },
+    expect(agnhostPorts(['serve-hostname'], {}, 'b')).toEqual([
+      { protocol: 'TCP', port: 9376, answer: { kind: 'hostname', name: 'b' } },
     ]);
-    expect(agnhostPorts(['pause'], {})).toEqual([]);
+    const netexec = { kind: 'netexec', name: 'b' };
+    expect(agnhostPorts(['netexec'], {}, 'b')).toEqual([
+      { protocol: 'TCP', port: 8080, answer: netexec },
+      { protocol: 'UDP', port: 8081, answer: netexec },
+    ]);
+    expect(agnhostPorts(['netexec', '--udp-port', '-1', '--sctp-port=9'], {}, 'b')).toEqual([
+      { protocol: 'TCP', port: 8080, answer: netexec },
+      { protocol: 'SCTP', port: 9, answer: netexec },
+    ]);
+    const env = { SERVE_PORT_1: 'a', SERVE_UDP_PORT_2: 'b', SERVE_TLS_PORT_3: 'c', OTHER: 'd' };
+    expect(
+      agnhostPorts(['porter'], env, 'b').map(({ protocol, port }) => `${protocol}/${port}`),
+    ).toEqual(['TCP/1', 'UDP/2', 'TCP/3']);
+    expect(agnhostPorts(['pause'], {}, 'b')).toEqual([]);
   });
 
   it('without a path nothing is run', () => {

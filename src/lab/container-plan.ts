@@ -8,7 +8,8 @@ import { delimiter, join } from 'node:path';
 import type { Container, Pod } from '../k8s/types.ts';
 import { environmentOf } from './container-env.ts';
 import { listenPorts } from './store.ts';
-import type { LabPort } from './types.ts';
+import type { Answer } from './answers.ts';
+import type { LabListener } from './types.ts';
 
 export interface Command {
   readonly container: string;
@@ -32,8 +33,8 @@ export interface InitPlan {
 export interface PodPlan {
   readonly init: readonly InitPlan[];
   readonly commands: readonly Command[];
-  /** Ports that the lab answers with the pod's name. */
-  readonly ports: readonly LabPort[];
+  /** Ports that the lab answers. */
+  readonly ports: readonly LabListener[];
 }
 
 /** The file a shell would run for `program`; undefined when this machine has none. */
@@ -58,13 +59,20 @@ export function isAgnhost(program: string | undefined): boolean {
 /** How the containers of a pod are played. `path`: where programs are looked for. */
 export function planPod(pod: Pod, path: string): PodPlan {
   const commands: Command[] = [];
-  const answered: LabPort[] = [];
+  const answered: LabListener[] = [];
+  const { hostname } = (pod.spec ?? {}) as { hostname?: string };
+  const name = hostname ?? pod.metadata.name ?? '';
   const left: Container[] = [];
   for (const container of pod.spec?.containers ?? []) {
     const argv = argvOf(container, path);
     const command = planCommand(container, path);
     if (isAgnhost(argv[0])) {
-      answered.push(...agnhostPorts(argv.slice(1), environmentOf(container)));
+      answered.push(
+        ...agnhostPorts(argv.slice(1), environmentOf(container), name).map((port) => ({
+          ...port,
+          container: container.name,
+        })),
+      );
     } else if (command === undefined) left.push(container);
     else commands.push(command);
   }
@@ -119,45 +127,71 @@ function argvOf(container: Container, path: string): readonly string[] {
   return runs ? (args ?? []) : [];
 }
 
-function distinct(ports: readonly LabPort[]): LabPort[] {
+function distinct(ports: readonly LabListener[]): LabListener[] {
   const seen = new Set<string>();
   return ports.filter(({ protocol, port }) => {
     const key = `${protocol}/${port}`;
-    return protocol !== 'SCTP' && !seen.has(key) && seen.add(key);
+    return !seen.has(key) && seen.add(key);
   });
 }
 
-/** Where `agnhost serve-hostname|netexec|porter` would listen. */
+/** Where `agnhost serve-hostname|netexec|porter` would listen, and what they would say. */
 export function agnhostPorts(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-): LabPort[] {
+  name: string,
+): LabListener[] {
   const [command, ...rest] = args;
   const flags = readFlags(rest);
-  const number = (name: string, preset: number): number => Number(flags.get(name) ?? preset);
+  const listener = (
+    protocol: LabListener['protocol'],
+    flag: string,
+    preset: number,
+    answer: Answer,
+  ): LabListener[] => {
+    const port = Number(flags.get(flag) ?? preset);
+    return port > 0 && port < 65_536 ? [{ protocol, port, answer }] : [];
+  };
   switch (command) {
     case 'serve-hostname': {
-      const port = number('port', 9376);
-      const udp = isSet(flags, 'udp', false);
-      return [{ protocol: udp ? 'UDP' : 'TCP', port }];
-    }
-    case 'netexec':
+      const [tcp, udp] = [isSet(flags, 'tcp', false), isSet(flags, 'udp', false)];
+      const http = isSet(flags, 'http', true);
+      // It ends with an error instead of serving both.
+      if (http && (tcp || udp)) return [];
+      const answer = { kind: 'hostname', name } as const;
       return [
-        { protocol: 'TCP', port: number('http-port', 8080) },
-        { protocol: 'UDP', port: number('udp-port', 8081) },
+        ...(http ? listener('TCP', 'port', 9376, answer) : []),
+        ...(tcp ? listener('TCP', 'port', 9376, { ...answer, raw: true }) : []),
+        ...(udp ? listener('UDP', 'port', 9376, answer) : []),
       ];
-    case 'porter':
-      return Object.keys(env).flatMap((name): LabPort[] => {
-        const match = /^SERVE_(?:(TCP|UDP|SCTP|TLS)_)?PORT_(\d+)$/.exec(name);
+    }
+    case 'netexec': {
+      const override = flags.get('http-override');
+      const answer = { kind: 'netexec', name } as const;
+      return [
+        ...listener('TCP', 'http-port', 8080, {
+          ...answer,
+          ...(override === undefined ? {} : { override }),
+        }),
+        ...listener('UDP', 'udp-port', 8081, answer),
+        ...listener('SCTP', 'sctp-port', -1, answer),
+      ];
+    }
+    case 'porter': {
+      const json = isSet(flags, 'json-response', false);
+      return Object.entries(env).flatMap(([variable, text]): LabListener[] => {
+        const match = /^SERVE_(?:(TCP|UDP|SCTP|TLS)_)?PORT_(\d+)$/.exec(variable);
         if (match === null) return [];
         const kind = match[1] ?? 'TCP';
         return [
           {
             protocol: kind === 'UDP' || kind === 'SCTP' ? kind : 'TCP',
             port: Number(match[2]),
+            answer: { kind: 'text', text, ...(json ? { json } : {}) },
           },
         ];
       });
+    }
     default:
       return [];
   }
@@ -170,7 +204,7 @@ export function readFlags(args: readonly string[]): Map<string, string> {
     const match = /^--?([^=]+)(?:=(.*))?$/s.exec(arg);
     if (match?.[1] === undefined) return;
     const next = args[index + 1];
-    const value = match[2] ?? (next === undefined || next.startsWith('-') ? 'true' : next);
+    const value = match[2] ?? (next === undefined || /^-(?!\d)/.test(next) ? 'true' : next);
     flags.set(match[1], value);
   });
   return flags;

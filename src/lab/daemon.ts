@@ -157,6 +157,7 @@ function createDirect(
       listeners.open({
         endpoint: pod.id,
         netns: endOf({ kind: 'pod', pod }).netns,
+        addresses: pod.addresses,
         ports: pod.ports,
         ownNetwork: !pod.hostNetwork,
       }),
@@ -286,8 +287,14 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       await shell(fabricScript(planNodes(config), config.outside, config.wiring));
       if (!order.agents) await enforcer.enforce(view.objects());
       tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
-      await mapLimited(config.outside, busyLimit(), ({ name, ports = [] }) =>
-        listeners.open({ endpoint: name, netns: outsideNetns(name), ports, ownNetwork: true }),
+      await mapLimited(config.outside, busyLimit(), ({ name, addresses, ports = [] }) =>
+        listeners.open({
+          endpoint: name,
+          netns: outsideNetns(name),
+          addresses,
+          ports,
+          ownNetwork: true,
+        }),
       );
       if (!order.api) return;
       tell({ kind: 'progress', text: 'starting the API' });

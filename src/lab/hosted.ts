@@ -14,7 +14,7 @@ import { busyLimit, mapLimited } from './parallel.ts';
 import { endOf } from './probe.ts';
 import type { StoredPod } from './store.ts';
 import { addPodsScript, netnsPath, removePodsScript, type PodWiring } from './topology.ts';
-import type { LabPort, ObjectRef } from './types.ts';
+import type { LabListener, ObjectRef } from './types.ts';
 
 /** `podWire`: a pod with `metadata.uid` and `spec.nodeName`. */
 export interface PodOrder {
@@ -27,7 +27,7 @@ export interface PodOrder {
  * could not be opened, one sentence each.
  */
 export interface PodOpening extends PodName {
-  readonly ports: readonly LabPort[];
+  readonly ports: readonly LabListener[];
 }
 
 /** `podStop`. */
@@ -97,7 +97,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
     const wired = new Map<number, StoredPod>();
     const opened = new Map<
       number,
-      { readonly pod: StoredPod; readonly ports: readonly LabPort[] }
+      { readonly pod: StoredPod; readonly ports: readonly LabListener[] }
     >();
     const results: unknown[] = jobs.map(() => undefined);
     let changed = false;
@@ -154,6 +154,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       results[index] = await listeners.open({
         endpoint: pod.id,
         netns: endOf({ kind: 'pod', pod }).netns,
+        addresses: pod.addresses,
         ports,
         ownNetwork: !pod.hostNetwork,
         ...(pod.id === dnsPodId ? { dns: parts.dns } : {}),

@@ -5,17 +5,24 @@
 import { spawn } from 'node:child_process';
 import type { Socket as UdpSocket } from 'node:dgram';
 import type { Server, Socket } from 'node:net';
+import { randomInt } from 'node:crypto';
+import { messageAnswer, type Answer } from './answers.ts';
 import { LabError } from './errors.ts';
+import { answerRaw, httpAnswers, answerHttp, serveNetexec } from './http-answers.ts';
 import { scriptArgs, scriptEnv } from './scripts.ts';
+import { createSctpServer } from './sctp-association.ts';
+import { serveSctp } from './sctp-socket.ts';
 import { netnsPath } from './topology.ts';
-import type { LabPort } from './types.ts';
-import { identityHeader, type BindReply, type BindRequest } from './wire.ts';
+import type { LabListener, LabPort } from './types.ts';
+import type { BindReply, BindRequest } from './wire.ts';
 
 export interface ListenRequest {
   /** Who answers: `namespace/name`, or the name of an outside host. */
   readonly endpoint: string;
   readonly netns: string;
-  readonly ports: readonly LabPort[];
+  /** Where SCTP answers from. */
+  readonly addresses: readonly string[];
+  readonly ports: readonly LabListener[];
   /** The network is the endpoint's own, so its settings may be changed. */
   readonly ownNetwork: boolean;
   /** Answers DNS queries instead of saying its name. */
@@ -46,11 +53,15 @@ export interface Listeners {
 
 export type Opened = Server | UdpSocket;
 
+interface Closable {
+  close(): unknown;
+}
+
 /** How long a binder may take before something is wrong, also on a loaded machine. */
 const bindTimeoutMs = 60_000;
 
 export function createListeners(): Listeners {
-  const open = new Map<string, Map<string, Opened>>();
+  const open = new Map<string, Map<string, Closable>>();
   const sockets = new Set<Socket>();
   const visits = new Map<string, Visit[]>();
   let visitNumber = 0;
@@ -64,37 +75,86 @@ export function createListeners(): Listeners {
     if (mine.length > visitsKept * 2) mine.splice(0, visitsKept);
   };
 
-  const serve = (request: ListenRequest, port: LabPort, handle: Opened): void => {
-    const { endpoint, dns } = request;
-    const mine = open.get(endpoint) ?? new Map<string, Opened>();
+  const hold = (endpoint: string, port: LabPort, handle: Closable): void => {
+    const mine = open.get(endpoint) ?? new Map<string, Closable>();
     open.set(endpoint, mine);
     mine.set(portKey(port), handle);
+  };
+
+  const serve = (request: ListenRequest, port: LabPort, handle: Opened): void => {
+    const { endpoint, dns, netns } = request;
+    const answer = answerOf(request, port);
+    hold(endpoint, port, handle);
     // A reset by the other side is its business.
     handle.on('error', () => {});
     if (port.protocol === 'UDP') {
       const socket = handle as UdpSocket;
-      const answer = `${endpoint}\n`;
       socket.on('message', (data, from) => {
         note(endpoint, port, from.address);
-        const reply = dns === undefined ? answer : dns(data);
+        const peer = `${from.address}:${from.port}`;
+        const reply =
+          dns === undefined
+            ? messageAnswer(endpoint, answer, data.toString('utf8'), peer)
+            : dns(data);
         if (reply !== undefined) socket.send(reply, from.port, from.address);
       });
       return;
     }
-    const answers = httpAnswers(endpoint);
+    const netexec =
+      answer?.kind === 'netexec' ? serveNetexec(endpoint, netnsPath(netns), answer) : undefined;
+    const answers = httpAnswers(endpoint, answer);
     (handle as Server).on('connection', (socket: Socket) => {
       sockets.add(socket);
       note(endpoint, port, socket.remoteAddress ?? 'unknown');
       socket.on('close', () => sockets.delete(socket));
-      if (dns === undefined) answerHttp(socket, answers);
-      else answerDnsStream(socket, dns);
+      if (dns !== undefined) answerDnsStream(socket, dns);
+      else if (netexec !== undefined) netexec(socket);
+      else if (answer?.kind === 'hostname' && answer.raw === true) answerRaw(socket, answer.name);
+      else answerHttp(socket, answers);
     });
   };
 
+  /** All SCTP ports of an endpoint are one process. Names those that cannot be opened. */
+  const openSctp = async (request: ListenRequest): Promise<string[]> => {
+    const { endpoint, addresses } = request;
+    const mine = request.ports.filter(({ protocol }) => protocol === 'SCTP');
+    if (mine.length === 0) return [];
+    const ports = new Set(mine.map(({ port }) => port));
+    const server = createSctpServer({
+      ports,
+      serverTag: randomInt(1, 0xffff_ffff),
+      answer: (port, question, from) =>
+        messageAnswer(endpoint, answerOf(request, { protocol: 'SCTP', port }), question, from) ??
+        '',
+      onVisit: ({ port, from }) => note(endpoint, { protocol: 'SCTP', port }, from),
+    });
+    try {
+      const enter = ['nsenter', `--net=${netnsPath(request.netns)}`];
+      const socket = await serveSctp(addresses, server, { enter, env: scriptEnv() });
+      for (const port of mine) {
+        const close = (): void => {
+          ports.delete(port.port);
+          if (ports.size === 0) socket.close();
+        };
+        hold(endpoint, port, { close });
+      }
+      return [];
+    } catch (error) {
+      const why = (error as Error).message;
+      return mine.map((port) => `${endpoint} does not listen on ${portKey(port)}: ${why}`);
+    }
+  };
+
   return {
-    open(request) {
-      if (request.ports.length === 0) return Promise.resolve([]);
-      return bindPorts(request, (port, handle) => serve(request, port, handle));
+    async open(request) {
+      const ports = request.ports.filter(({ protocol }) => protocol !== 'SCTP');
+      const faults = await Promise.all([
+        ports.length === 0
+          ? []
+          : bindPorts({ ...request, ports }, (port, handle) => serve(request, port, handle)),
+        openSctp(request),
+      ]);
+      return faults.flat();
     },
     visits: (endpoint, after) =>
       (visits.get(endpoint) ?? []).filter(({ number }) => number > after),
@@ -120,46 +180,6 @@ export function createListeners(): Listeners {
   };
 }
 
-interface HttpAnswers {
-  readonly head: string;
-  readonly full: string;
-}
-
-function httpAnswers(endpoint: string): HttpAnswers {
-  const body = `${endpoint.slice(endpoint.indexOf('/') + 1)}\n`;
-  const head = [
-    'HTTP/1.1 200 OK',
-    'content-type: text/plain',
-    `content-length: ${Buffer.byteLength(body)}`,
-    `${identityHeader}: ${endpoint}`,
-    'connection: close',
-    '\r\n',
-  ].join('\r\n');
-  return { head, full: head + body };
-}
-
-/** Longest request that is waited for before it is answered anyway. */
-const requestLimit = 65_536;
-
-/**
- * Every request gets the name of who answers. `node:http` would do it at three times the cost, and a
- * matrix is tens of thousands of requests to one process.
- */
-function answerHttp(socket: Socket, answers: HttpAnswers): void {
-  let request = '';
-  let answered = false;
-  socket.setEncoding('latin1');
-  // A probe resets its connection when it knows enough.
-  socket.on('error', () => {});
-  socket.on('data', (chunk: string) => {
-    if (answered) return;
-    request += chunk;
-    if (request.length < requestLimit && !request.includes('\r\n\r\n')) return;
-    answered = true;
-    socket.end(request.startsWith('HEAD ') ? answers.head : answers.full);
-  });
-}
-
 /** DNS over TCP: every message follows its length. */
 function answerDnsStream(socket: Socket, dns: (query: Buffer) => Buffer | undefined): void {
   let pending: Buffer = Buffer.alloc(0);
@@ -181,13 +201,17 @@ function answerDnsStream(socket: Socket, dns: (query: Buffer) => Buffer | undefi
   });
 }
 
+function answerOf(request: ListenRequest, { protocol, port }: LabPort): Answer | undefined {
+  return request.ports.find((one) => one.protocol === protocol && one.port === port)?.answer;
+}
+
 function portKey(port: LabPort): string {
   return `${port.protocol}/${port.port}`;
 }
 
 /** Binds in another network and takes the sockets over. Names the ports that could not be bound. */
 export function bindPorts(
-  request: ListenRequest,
+  request: Pick<ListenRequest, 'endpoint' | 'netns' | 'ports' | 'ownNetwork'>,
   onHandle: (port: LabPort, handle: Opened) => void,
 ): Promise<string[]> {
   return new Promise((resolve, reject) => {

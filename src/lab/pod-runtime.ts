@@ -28,7 +28,7 @@ import {
 } from './pod-process.ts';
 import { scriptArgs, searchPath } from './scripts.ts';
 import { listenPorts } from './store.ts';
-import type { LabPort } from './types.ts';
+import type { LabListener } from './types.ts';
 
 /** One call to the daemon. */
 export type Call = (method: string, params: unknown) => Promise<unknown>;
@@ -38,6 +38,8 @@ interface RunningPod {
   /** All of them; ephemeral ones are added. */
   readonly containers: Container[];
   readonly answer: PodAnswer;
+  /** Everything the lab answers. */
+  readonly ports: LabListener[];
   readonly logs: Map<string, ContainerLog>;
   readonly processes: Set<PodProcess>;
   /** Main processes by container; with a backlog when somebody will attach. */
@@ -107,8 +109,9 @@ export function createPodRuntime({
       const owner =
         containers.find(({ ports }) => ports?.some((one) => one.containerPort === port)) ??
         containers[0];
+      const played = pod.ports.find((one) => one.protocol === protocol && one.port === port);
       pod.logs
-        .get(owner?.name ?? '')
+        .get(played?.container ?? owner?.name ?? '')
         ?.current()
         .add(`${protocol} ${port} from ${from}`, at);
     }
@@ -124,6 +127,14 @@ export function createPodRuntime({
       env: { PATH: path, HOME: '/root', HOSTNAME: name, LANG: 'C.UTF-8', ...own },
       resolver: { namespace, text: resolvConf(dns, namespace) },
     };
+  };
+
+  /** What `agnhost netexec` runs, it runs like any command of its container. */
+  const withPlace = (pod: RunningPod, port: LabListener): LabListener => {
+    if (port.answer?.kind !== 'netexec') return port;
+    const { env, resolver } = placeOf(pod, port.container ?? '');
+    const place = { env, resolver, ...(root === undefined ? {} : { root }) };
+    return { ...port, answer: { ...port.answer, place } };
   };
 
   /** Starts a program that ends with the pod. */
@@ -144,7 +155,9 @@ export function createPodRuntime({
   };
 
   /** Lets the lab answer on ports of a pod, as soon as policy is in force. */
-  async function open(pod: RunningPod, ports: readonly LabPort[]): Promise<void> {
+  async function open(pod: RunningPod, given: readonly LabListener[]): Promise<void> {
+    const ports = given.map((port) => withPlace(pod, port));
+    pod.ports.push(...ports);
     const order: PodOpening = { uid: pod.object.metadata.uid ?? '', ports };
     const notices = (await call('podOpen', order)) as readonly string[];
     const [first] = pod.object.spec?.containers ?? [];
@@ -159,7 +172,7 @@ export function createPodRuntime({
     pod: RunningPod,
     command: Command,
     policy: RestartPolicy,
-    spare: readonly LabPort[] = [],
+    spare: readonly LabListener[] = [],
   ): ReturnType<typeof liveContainer> {
     const { uid = '', namespace = '', name = '' } = pod.object.metadata;
     const { container } = command;
@@ -261,6 +274,7 @@ export function createPodRuntime({
         object: pod,
         containers: [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])],
         answer,
+        ports: [],
         logs: new Map(),
         processes: new Set(),
         mains: new Map(),

@@ -309,7 +309,7 @@ export function judgeSightings(
 ): Judgement {
   if (seen === undefined) return { outcome: 'ERROR', reason: 'the prober gave no answer' };
   if (seen.kind === 'answered') return judgeAnswer(expected, seen.identity);
-  const listens = control?.kind === 'answered' && control.identity === expected;
+  const listens = control?.kind === 'answered' && isNamed(expected, control.identity);
   if (control?.kind === 'refused') {
     return { outcome: 'NO-LISTENER', reason: 'nothing listens there: the control was refused too' };
   }
@@ -322,9 +322,14 @@ export function judgeSightings(
 }
 
 function judgeAnswer(expected: string, identity: string | undefined): Judgement {
-  if (identity === expected) return { outcome: 'OPEN' };
+  if (isNamed(expected, identity)) return { outcome: 'OPEN' };
   const who = identity === undefined ? 'something that gave no name' : identity;
   return { outcome: 'ERROR', reason: `answered by ${who}, not by ${expected}` };
+}
+
+/** `agnhost serve-hostname --tcp` knows only the second half of its name. */
+function isNamed(expected: string, identity: string | undefined): boolean {
+  return identity === expected || identity === expected.slice(expected.indexOf('/') + 1);
 }
 
 function describe(sighting: ProbeSighting | undefined): string {
@@ -355,7 +360,7 @@ function judge(probe: PlannedProbe, question: Question, control: Question): Prob
     latencyMs: Math.round((seen?.latencyMs ?? 0) * 100) / 100,
     evidence: {
       control:
-        control.seen?.kind === 'answered' && control.seen.identity === probe.destination.name,
+        control.seen?.kind === 'answered' && isNamed(probe.destination.name, control.seen.identity),
       attempts,
       ...(drop === undefined ? {} : { drop }),
     },

@@ -5,6 +5,7 @@
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 
+import { openSctpAsker, type SctpAsker } from './sctp-socket.ts';
 import {
   identityHeader,
   udpQuestion,
@@ -67,7 +68,10 @@ function tcp(task: ProbeTask): Promise<Seen> {
 
 function identified(answer: string): Seen {
   const match = new RegExp(`^${identityHeader}: *(\\S+)`, 'im').exec(answer);
-  return match?.[1] === undefined ? { kind: 'answered' } : { kind: 'answered', identity: match[1] };
+  if (match?.[1] !== undefined) return { kind: 'answered', identity: match[1] };
+  // A server without HTTP writes its name and nothing else.
+  const bare = /^[-a-z0-9.]{1,253}$/.exec(answer.trim());
+  return bare === null ? { kind: 'answered' } : { kind: 'answered', identity: bare[0] };
 }
 
 /** Asks three times within the timeout: a lost datagram is no denial. */
@@ -118,7 +122,20 @@ function udp(task: ProbeTask): Promise<Seen> {
 function ask(task: ProbeTask): Promise<Seen> {
   if (task.protocol === 'UDP') return udp(task);
   if (task.protocol === 'TCP') return tcp(task);
-  return Promise.resolve({ kind: 'failed', error: `the lab has no ${task.protocol} sockets` });
+  return sctp(task);
+}
+
+/** Opened for the first of them: all SCTP probes of a run share their sockets. */
+let asker: Promise<SctpAsker> | undefined;
+
+async function sctp(task: ProbeTask): Promise<Seen> {
+  try {
+    asker ??= openSctpAsker(batch.tasks.filter(({ protocol }) => protocol === 'SCTP'));
+    const seen = await (await asker).ask({ ...task, question: udpQuestion });
+    return seen.kind === 'answered' ? { kind: 'answered', identity: seen.text.trim() } : seen;
+  } catch (error) {
+    return { kind: 'failed', error: (error as Error).message };
+  }
 }
 
 /**
@@ -187,5 +204,7 @@ async function readInput(): Promise<string> {
   return text;
 }
 
-const seen = await runBatch(JSON.parse(await readInput()) as ProbeBatch);
+const batch = JSON.parse(await readInput()) as ProbeBatch;
+const seen = await runBatch(batch);
+if (asker !== undefined) (await asker.catch(() => undefined))?.close();
 process.stdout.write(seen.map((sighting) => `${JSON.stringify(sighting)}\n`).join(''));

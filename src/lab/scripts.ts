@@ -6,19 +6,22 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** `daemon` and `api-main` import the product and live long, the others `wire` and Node only. */
+/** `daemon` and `api-main` import the product and live long, the others `shared` and Node only. */
 export type LabScript = 'daemon' | 'api-main' | 'binder' | 'prober' | 'dialer' | 'agnhost';
 
 const longLived: readonly LabScript[] = ['daemon', 'api-main'];
+
+/** What short-lived scripts import. */
+const shared = ['wire.ts', 'sctp-packet.ts', 'sctp-association.ts', 'sctp-socket.ts'];
 
 const unbuilt = import.meta.url.endsWith('.ts');
 
 function newerBuild(script: LabScript): string | undefined {
   const built = new URL(`../../dist/lab/${script}.js`, import.meta.url);
-  const sources = [`./${script}.ts`, './wire.ts'].map((file) => new URL(file, import.meta.url));
+  const files = [`${script}.ts`, ...shared].map((file) => new URL(`./${file}`, import.meta.url));
   try {
     const builtAt = statSync(built).mtimeMs;
-    const fresh = sources.every((source) => statSync(source).mtimeMs < builtAt);
+    const fresh = files.every((source) => statSync(source).mtimeMs < builtAt);
     return fresh ? fileURLToPath(built) : undefined;
   } catch {
     return undefined;

@@ -105,7 +105,7 @@ export function servicesScript(objects: readonly KubeObject[], node: NodePlan): 
       for (const port of spec.ports ?? []) {
         const backends = backendsOf(mine, port, family);
         const protocol = (port.protocol ?? 'TCP').toLowerCase();
-        if (backends.length === 0 || protocol === 'sctp') continue;
+        if (backends.length === 0) continue;
         const chain = chainFor(protocol, backends, `${namespace}/${name} ${protocol} ${port.port}`);
         cluster[family].push(`${address} . ${protocol} . ${port.port} : goto ${chain}`);
         if (port.nodePort !== undefined) {

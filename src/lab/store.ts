@@ -15,6 +15,7 @@ import type {
   Change,
   LabConfig,
   LabObject,
+  LabListener,
   LabPort,
   ObjectRef,
   OutsideHost,
@@ -32,7 +33,7 @@ export interface StoredPod {
   /** Number of its address in the node's CIDR; 0 for hostNetwork pods, which have the node's addresses. */
   readonly slot: number;
   readonly addresses: readonly string[];
-  readonly ports: readonly LabPort[];
+  readonly ports: readonly LabListener[];
   readonly hostNetwork: boolean;
   readonly uid: string;
 }
@@ -361,8 +362,6 @@ function createDraft(entries: Map<string, Entry>, context: DraftContext): Draft 
     if (typeof placed === 'string') return refuse(given, 'Forbidden', [placed]);
     const object = context.stamp({ ...pod, spec: { ...pod.spec, nodeName: placed.node.name } });
     const { namespace = '', name = '' } = pod.metadata;
-    const sctp = declaredPorts(pod).some((port) => port.protocol === 'SCTP');
-    if (sctp) notices.push(`${namespace}/${name}: SCTP ports get no listener in this lab`);
     const stored: StoredPod = {
       id: `${namespace}/${name}`,
       namespace,
@@ -519,14 +518,14 @@ function declaredPorts(pod: Pod): LabPort[] {
   );
 }
 
-/** The declared ports, or TCP 80 for a pod that declares none; SCTP has no listener. */
+/** The declared ports, or TCP 80 for a pod that declares none. */
 export function listenPorts(pod: Pod): LabPort[] {
   const declared = declaredPorts(pod);
   if (declared.length === 0) return [{ protocol: 'TCP', port: 80 }];
   const seen = new Set<string>();
   return declared.filter(({ protocol, port }) => {
     const key = `${protocol}/${port}`;
-    if (protocol === 'SCTP' || seen.has(key)) return false;
+    if (seen.has(key)) return false;
     seen.add(key);
     return true;
   });

@@ -5,6 +5,7 @@
 import type { Protocol } from '../net/connection-set.ts';
 import type { KubeObject } from '../k8s/types.ts';
 import type { SourceRange } from '../k8s/diagnostic.ts';
+import type { Answer } from './answers.ts';
 
 export type Stack = 'ipv4' | 'ipv6' | 'dual';
 
@@ -18,6 +19,13 @@ export type Wiring = 'routed' | 'bridge';
 export interface LabPort {
   readonly protocol: Protocol;
   readonly port: number;
+}
+
+/** A port that answers; with the endpoint's name unless it says otherwise. */
+export interface LabListener extends LabPort {
+  readonly answer?: Answer;
+  /** Which container of the pod would listen. */
+  readonly container?: string;
 }
 
 /** A host beside the cluster: the first address of each family is the one it speaks from. */

@@ -95,22 +95,24 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - A pod becomes Ready when the program of every node has it and its listeners answer; until then its
   address is denied.
 - Services: ClusterIP of both families and NodePort, by address translation on the nodes, so that
-  policy judges the pod behind; hairpin works. A service without endpoints is not refused: its packets
-  find no route. Session affinity, external IPs and traffic policies are ignored.
+  policy judges the pod behind; hairpin works. Only ready endpoints count; a service without any is
+  refused, as kube-proxy does it. Session affinity, external IPs and traffic policies are ignored.
 - DNS: the pod \`kube-system/coredns\` (label \`k8s-app: kube-dns\`) behind 10.96.0.10 answers A and AAAA of
   services, endpoints of headless services, nodes and outside hosts, over UDP and TCP; other names do
   not exist. Programs of containers and of exec find it in their /etc/resolv.conf, those of
   \`podwall lab exec\` do not.
 - \`--wiring bridge\`: pods are ports of a bridge per node instead of having a route each. Refused when the
   kernel has no br_netfilter, because policy would not apply between pods of one node.
+- \`kubernetes.default\` leads to this API from every pod (192.168.200.1:6443), subject to policy; pods get no
+  token, so a program needs one from you.
+- \`--masquerade\`: outside hosts see the address of the pod's node. Without it they see the pod's.
 - \`--agents\`: every node runs \`podwall agent\` in its own network and reaches this API at
   192.168.200.1:6443 over the wire between the nodes. Without it the lab enforces, with the same
   compiler and the same tables.
 - SCTP is emulated: real SCTP packets (handshake, one message each way, CRC32c) on raw sockets, opened by
   a small relay in Perl, because most kernels have no SCTP sockets. conntrack, address translation and
   policy see protocol 132 with ports. Programs of yours that open SCTP sockets need a kernel that has them.
-- Missing: \`kubernetes.default\` has
-  no endpoint, programs of hostNetwork pods that leave their process
+- Missing: programs of hostNetwork pods that leave their process
   group can outlive the pod (not the lab).
 
 ## Objects that outlive the lab

@@ -99,8 +99,15 @@ function clusterHost(stack: Stack): string {
   return hasFamily(stack, 4) ? fabricAddress[4] : `[${fabricAddress[6]}]`;
 }
 
-/** Agents come over the lab's network, as to a real control plane, with a token of their own. */
-async function openToNodes(api: LabApi, stack: Stack): Promise<void> {
+/** What pods call the API: its service address and names. */
+function serviceHosts(stack: Stack): string[] {
+  const address = hasFamily(stack, 4) ? '10.96.0.1' : '[fd00:10:96::1]';
+  const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
+  return [address, ...names, 'kubernetes.default.svc.cluster.local'];
+}
+
+/** Pods and agents come over the lab's network, as to a real control plane. */
+async function openToNodes(api: LabApi): Promise<void> {
   const faults = await bindPorts(
     {
       endpoint: 'the API',
@@ -113,6 +120,10 @@ async function openToNodes(api: LabApi, stack: Stack): Promise<void> {
     },
   );
   if (faults.length > 0) throw new Error(faults.join('; '));
+}
+
+/** Agents have a token of their own. */
+async function admitAgents(api: LabApi, stack: Stack): Promise<void> {
   await writeSecret(
     agentTokenFile,
     api.addToken({ name: agentUser, groups: ['system:nodes', 'system:authenticated'] }),
@@ -140,7 +151,8 @@ async function serve({ config, stateDir, agents, stateFile }: ApiOrder): Promise
   const api = await startLabApi({
     runtime: createPodRuntime({ call, root, dns: dnsAddress }),
     address: { host: '127.0.0.1', port },
-    hosts: [clusterHost(config.stack)],
+    hosts: [clusterHost(config.stack), ...serviceHosts(config.stack)],
+    endpoint: { address: clusterHost(config.stack).replace(/[[\]]/g, ''), port: clusterPort },
     serviceRanges: serviceRanges(config.stack),
     nodes: planNodes(config).map(({ name, addresses, podCidrs }) => ({
       name,
@@ -179,7 +191,8 @@ async function serve({ config, stateDir, agents, stateFile }: ApiOrder): Promise
     },
   });
   startDns(api, dnsAddress);
-  if (agents) await openToNodes(api, config.stack);
+  await openToNodes(api);
+  if (agents) await admitAgents(api, config.stack);
   else await sync.settled();
   tell({ kind: 'ready', status: { server: api.url, kubeconfig } });
 }

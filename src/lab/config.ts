@@ -29,6 +29,7 @@ export const defaultLabConfig: LabConfig = {
   nodes: ['node-1', 'node-2'],
   stack: 'dual',
   wiring: 'routed',
+  masquerade: false,
   outside: defaultOutside,
 };
 
@@ -54,6 +55,7 @@ export function hasFamily(stack: Stack, family: 4 | 6): boolean {
 export function completeLabConfig(config: Partial<LabConfig> = {}): LabConfig {
   const stack = config.stack ?? defaultLabConfig.stack;
   const wiring = config.wiring ?? defaultLabConfig.wiring;
+  const masquerade = config.masquerade ?? defaultLabConfig.masquerade;
   const nodes = [...(config.nodes ?? defaultLabConfig.nodes)];
   const outside = (config.outside ?? defaultOutside).map((host) => completeHost(host, stack));
   if (nodes.length === 0 || nodes.length > maxNodes) {
@@ -67,7 +69,7 @@ export function completeLabConfig(config: Partial<LabConfig> = {}): LabConfig {
     if (names.has(name)) throw new LabError(`two nodes or outside hosts are called "${name}"`);
     names.add(name);
   }
-  return { nodes, stack, wiring, outside };
+  return { nodes, stack, wiring, masquerade, outside };
 }
 
 function completeHost(host: OutsideHost, stack: Stack): OutsideHost {
@@ -99,6 +101,12 @@ export function planNodes(config: LabConfig): NodePlan[] {
     return { name, index, addresses, podCidrs };
   });
 }
+
+/** Pods of all nodes, and the nodes with the wire between them: what is not the world. */
+export const clusterRanges = {
+  ipv4: ['10.244.0.0/16', '192.168.200.0/24'],
+  ipv6: ['fd00:244::/32', 'fd00:200::/64'],
+} as const;
 
 /** Addresses of pod number `slot` (2..254) of a node, one per family of the stack. */
 export function podAddresses(config: LabConfig, node: NodePlan, slot: number): string[] {

@@ -182,6 +182,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
   const queue = createQueue();
   const startedAt = new Date();
 
+  const loadServices = createServices(planNodes(config), config.masquerade);
   let view: LabView;
   let enforcer: Enforcer;
   let changes: Readonly<Record<string, Handler>>;
@@ -192,7 +193,6 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       ? createAgentEnforcer(config.nodes, () => mirror.objects())
       : createEnforcer(config.nodes);
     let names: DnsNames = new Map();
-    const loadServices = createServices(mirror.nodes);
     changes = createHosted({
       mirror,
       enforcer,
@@ -286,6 +286,7 @@ function createLab(order: DaemonOrder, config: LabConfig): Running {
       tell({ kind: 'progress', text: `building ${config.nodes.length} nodes and the wire` });
       await shell(fabricScript(planNodes(config), config.outside, config.wiring));
       if (!order.agents) await enforcer.enforce(view.objects());
+      if (config.masquerade) await loadServices([]);
       tell({ kind: 'progress', text: `starting ${config.outside.length} outside hosts` });
       await mapLimited(config.outside, busyLimit(), ({ name, addresses, ports = [] }) =>
         listeners.open({
@@ -352,12 +353,13 @@ function keepAgent(node: string): void {
 /** Loads the services of the cluster on every node, when they changed. */
 function createServices(
   nodes: readonly NodePlan[],
+  masquerade: boolean,
 ): (objects: readonly KubeObject[]) => Promise<void> {
   const loaded = new Map<string, string>();
   return async (objects) => {
     await Promise.all(
       nodes.map(async (node) => {
-        const script = servicesScript(objects, node);
+        const script = servicesScript(objects, node, masquerade);
         if (loaded.get(node.name) === script) return;
         const args = [`--net=${netnsPath(nodeNetns(node.name))}`, 'nft', '-f', '-'];
         const { code, stderr } = await run('nsenter', args, { input: script, env: scriptEnv() });

@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import type { KubeObject, Pod } from '../k8s/types.ts';
 import { createMirror } from './mirror.ts';
 
-const config = { nodes: ['n'], stack: 'dual', wiring: 'routed', outside: [] } as const;
+const config = {
+  nodes: ['n'],
+  stack: 'dual',
+  wiring: 'routed',
+  masquerade: false,
+  outside: [],
+} as const;
 
 const pod = (name: string, version: number, labels: Record<string, string> = {}): Pod => ({
   apiVersion: 'v1',

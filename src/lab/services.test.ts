@@ -3,7 +3,13 @@ import type { KubeObject } from '../k8s/types.ts';
 import { planNodes } from './config.ts';
 import { servicesScript } from './services.ts';
 
-const [node] = planNodes({ nodes: ['a'], stack: 'dual', wiring: 'routed', outside: [] });
+const [node] = planNodes({
+  nodes: ['a'],
+  stack: 'dual',
+  wiring: 'routed',
+  masquerade: false,
+  outside: [],
+});
 if (node === undefined) throw new Error('no node');
 
 const service = (spec: object): KubeObject => ({
@@ -58,9 +64,27 @@ describe('services of a node', () => {
     );
   });
 
-  it('leaves out services without endpoints, headless ones and other families', () => {
-    const empty = servicesScript([service({ clusterIPs: ['10.96.0.2'], ports })], node);
-    expect(empty).not.toContain('dnat ip');
+  it('refuses services without ready endpoints, in each family by itself', () => {
+    const both = service({ clusterIPs: ['10.96.0.2', 'fd00:10:96::2'], ports });
+    const text = servicesScript(
+      [both, slice('IPv4', [['10.244.1.2', false]]), slice('IPv6', [['fd00:244:1::2', true]])],
+      node,
+    );
+    expect(text).toContain('ip daddr . meta l4proto . th dport { 10.96.0.2 . tcp . 80 } reject');
+    expect(text).not.toContain('ip6 daddr . meta l4proto . th dport { ');
+    expect(text).not.toContain('dnat ip to');
+  });
+
+  it('gives pods the address of their node on the way to the world, when asked', () => {
+    expect(servicesScript([], node)).not.toContain('snat');
+    const text = servicesScript([], node, true);
+    expect(text).toContain(
+      'ip saddr 10.244.1.0/24 ip daddr != { 10.244.0.0/16, 192.168.200.0/24 } snat ip to 192.168.200.11',
+    );
+    expect(text).toContain('snat ip6 to fd00:200::11');
+  });
+
+  it('leaves out headless services and other families', () => {
     const headless = servicesScript(
       [service({ clusterIPs: ['None'], ports }), slice('IPv4', [['10.244.1.2', true]])],
       node,

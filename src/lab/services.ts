@@ -4,7 +4,7 @@
  * load anything. The table is its own: podwall's is never touched.
  */
 import type { KubeObject } from '../k8s/types.ts';
-import { familyOf, type NodePlan } from './config.ts';
+import { clusterRanges, familyOf, type NodePlan } from './config.ts';
 
 export const servicesTable = 'lab_services';
 
@@ -63,8 +63,25 @@ function backendsOf(slices: readonly Slice[], port: ServicePort, family: 4 | 6):
 const to = ({ address, port }: Backend): string =>
   familyOf(address) === 4 ? `dnat ip to ${address}:${port}` : `dnat ip6 to [${address}]:${port}`;
 
-/** Text for `nft -f` that replaces the whole table; nodes differ by their own addresses only. */
-export function servicesScript(objects: readonly KubeObject[], node: NodePlan): string {
+/** Inside are pods, nodes and the wire between them; everything else is the world. */
+function masqueradeRules(node: NodePlan): string[] {
+  return node.podCidrs.map((cidr) => {
+    const word = familyOf(cidr) === 4 ? 'ip' : 'ip6';
+    const own = node.addresses.find((one) => familyOf(one) === familyOf(cidr));
+    const inside = familyOf(cidr) === 4 ? clusterRanges.ipv4 : clusterRanges.ipv6;
+    return `    ${word} saddr ${cidr} ${word} daddr != { ${inside.join(', ')} } snat ${word} to ${own}`;
+  });
+}
+
+/**
+ * Text for `nft -f` that replaces the whole table; nodes differ by their own addresses only.
+ * `masquerade`: what pods send to the world goes out with their node's address.
+ */
+export function servicesScript(
+  objects: readonly KubeObject[],
+  node: NodePlan,
+  masquerade = false,
+): string {
   const slices = new Map<string, Slice[]>();
   for (const object of objects) {
     if (object.kind !== 'EndpointSlice') continue;
@@ -75,6 +92,8 @@ export function servicesScript(objects: readonly KubeObject[], node: NodePlan): 
   const chains: string[] = [];
   const cluster: Record<4 | 6, string[]> = { 4: [], 6: [] };
   const ports: Record<4 | 6, string[]> = { 4: [], 6: [] };
+  /** Addresses and ports that are refused, because nobody is behind them. */
+  const refused: Record<4 | 6, string[]> = { 4: [], 6: [] };
   const hairpin: Record<4 | 6, Set<string>> = { 4: new Set(), 6: new Set() };
 
   const chainFor = (protocol: string, backends: readonly Backend[], text: string): string => {
@@ -105,7 +124,10 @@ export function servicesScript(objects: readonly KubeObject[], node: NodePlan): 
       for (const port of spec.ports ?? []) {
         const backends = backendsOf(mine, port, family);
         const protocol = (port.protocol ?? 'TCP').toLowerCase();
-        if (backends.length === 0) continue;
+        if (backends.length === 0) {
+          refused[family].push(`${address} . ${protocol} . ${port.port}`);
+          continue;
+        }
         const chain = chainFor(protocol, backends, `${namespace}/${name} ${protocol} ${port.port}`);
         cluster[family].push(`${address} . ${protocol} . ${port.port} : goto ${chain}`);
         if (port.nodePort !== undefined) {
@@ -140,10 +162,23 @@ export function servicesScript(objects: readonly KubeObject[], node: NodePlan): 
   }
   lines.push(
     '  }',
+    '  chain refuse {',
+    ...([4, 6] as const).flatMap((family) =>
+      refused[family].length === 0
+        ? []
+        : [
+            `    ${family === 4 ? 'ip' : 'ip6'} daddr . meta l4proto . th dport { ${refused[family].join(', ')} } reject`,
+          ],
+    ),
+    '  }',
+    // Before policy, as kube-proxy does it: an address without endpoints is nobody's.
+    '  chain forward { type filter hook forward priority -110; ct state new jump refuse; }',
+    '  chain local { type filter hook output priority -110; ct state new jump refuse; }',
     '  chain prerouting { type nat hook prerouting priority -100; jump translate; }',
     '  chain output { type nat hook output priority -100; jump translate; }',
     '  chain postrouting {',
     '    type nat hook postrouting priority 100;',
+    ...(masquerade ? masqueradeRules(node) : []),
     '    ct status & dnat == 0 return',
   );
   for (const address of node.addresses) {

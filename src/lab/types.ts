@@ -41,6 +41,8 @@ export interface LabConfig {
   readonly nodes: readonly string[];
   readonly stack: Stack;
   readonly wiring: Wiring;
+  /** What pods send to outside hosts comes from their node's address. */
+  readonly masquerade: boolean;
   readonly outside: readonly OutsideHost[];
 }
 

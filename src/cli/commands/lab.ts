@@ -51,6 +51,7 @@ function declareUp(command: Command): void {
     .option('--nodes <n|names>', 'how many nodes, or their names separated by commas')
     .option('--stack <stack>', 'ipv4, ipv6 or dual (default dual)')
     .option('--wiring <wiring>', 'routed, or bridge: pods are ports of a bridge (default routed)')
+    .option('--masquerade', "pods reach outside hosts with their node's address")
     .option('--outside <name=addresses>', 'a host beside the cluster (repeatable)', collect)
     .addHelpText(
       'after',
@@ -288,6 +289,7 @@ function readConfig(options: Options): Partial<LabConfig> {
     throw new CliError(`no such wiring: ${wiring}`, 2, 'use routed or bridge');
   }
   return {
+    ...(options['masquerade'] === true ? { masquerade: true } : {}),
     ...(wiring === undefined ? {} : { wiring: wiring as Wiring }),
     ...(nodes === undefined ? {} : { nodes: readNodes(nodes) }),
     ...(stack === undefined ? {} : { stack: stack as Stack }),

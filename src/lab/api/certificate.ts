@@ -3,6 +3,7 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -15,9 +16,10 @@ export interface Certificate {
 
 const run = promisify(execFile);
 
-/** For loopback and the addresses `hosts`. Error: when openssl is missing or fails, its message. */
+/** For loopback and `hosts`, addresses or names. Error: when openssl is missing or fails, its message. */
 export async function createCertificate(hosts: readonly string[] = []): Promise<Certificate> {
-  const names = hosts.map((host) => `,IP:${host.replace(/^\[|\]$/g, '')}`).join('');
+  const plain = hosts.map((host) => host.replace(/^\[|\]$/g, ''));
+  const names = plain.map((host) => `,${isIP(host) === 0 ? 'DNS' : 'IP'}:${host}`).join('');
   const folder = await mkdtemp(join(tmpdir(), 'podwall-tls-'));
   try {
     const cert = join(folder, 'cert.pem');

@@ -2,6 +2,7 @@
  * Puts the API server together: store, writes, controllers, first objects, the door. The lab calls
  * this; so do tests, with the fake runtime.
  */
+import { isIP } from 'node:net';
 import { arch, release } from 'node:os';
 import { createCertificate } from './certificate.ts';
 import { startEventExpiry } from './controllers/events.ts';
@@ -39,6 +40,8 @@ export interface LabApiOptions {
   /** As in `ServerOptions`: somebody else listens and hands connections over. */
   readonly address?: { readonly host: string; readonly port: number };
   readonly hosts?: readonly string[];
+  /** Where pods reach this API: the endpoint of the service `kubernetes`. Absent: it has none. */
+  readonly endpoint?: { readonly address: string; readonly port: number };
   readonly token?: string;
   /** Keeps the objects in this file across restarts, beside what its owner wants to find there again. */
   readonly state?: StateOptions;
@@ -119,7 +122,9 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     ...(options.token === undefined ? {} : { token: options.token }),
     ...(options.bookmarkEvery === undefined ? {} : { bookmarkEvery: options.bookmarkEvery }),
   });
-  putFirstObjects(writer, ranges, Number(new URL(server.url).port));
+  const { endpoint } = options;
+  putFirstObjects(writer, ranges, endpoint?.port ?? Number(new URL(server.url).port));
+  if (endpoint !== undefined) putEndpoint(writer, endpoint.address, endpoint.port);
   return {
     ...server,
     store,
@@ -168,6 +173,27 @@ function putFirstObjects(writer: Writer, ranges: ServiceRanges, port: number): v
       ipFamilies: [ranges.ipv4 ? 'IPv4' : 'IPv6'],
       ports: [{ name: 'https', port: 443, protocol: 'TCP', targetPort: port }],
     },
+  });
+}
+
+/** What a real API server writes about itself, as no selector can. */
+function putEndpoint(writer: Writer, address: string, port: number): void {
+  const type = kindOf('discovery.k8s.io/v1', 'EndpointSlice');
+  const name = 'kubernetes';
+  const parts = {
+    addressType: isIP(address) === 6 ? 'IPv6' : 'IPv4',
+    endpoints: [{ addresses: [address], conditions: { ready: true } }],
+    ports: [{ name: 'https', port, protocol: 'TCP' }],
+  };
+  if (writer.store.get(type.bucket, keyOf(type, 'default', name))) {
+    writer.update(type, 'default', name, (old) => ({ ...old, ...parts }));
+    return;
+  }
+  writer.create(type, 'default', {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name, labels: { 'kubernetes.io/service-name': name } },
+    ...parts,
   });
 }
 

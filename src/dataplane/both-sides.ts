@@ -91,7 +91,12 @@ export function judgeBothSidesAtOnce(
       walk
         .reached(chain as string)
         .every((name) => (changes.get(name) ?? []).every((one) => samePod(one, address)));
-    return own(before, from, losses) && own(after, to, gains);
+    // Members that the old program gains and the new one loses would pass both; `order.ts` sees to them.
+    return (
+      own(before, from, losses) &&
+      own(after, to, gains) &&
+      (own(before, from, gains) || own(after, to, losses))
+    );
   };
   const both = directions.size > 1;
   const detours = createDetours(desired, before, after, both ? MAX_DEPTH.both : MAX_DEPTH.alone);
@@ -113,7 +118,10 @@ export function judgeBothSidesAtOnce(
     }
     const point = operation as Point;
     if (meanwhile !== point.from) restrict.push({ ...point, to: meanwhile });
-    if (meanwhile !== point.to) settle.push({ ...point, from: meanwhile });
+    if (meanwhile === point.to) continue;
+    // Once restricted, both forms point to the same.
+    const { packetFrom: _, ...rest } = point;
+    settle.push({ ...(meanwhile === point.from ? point : rest), from: meanwhile });
   }
   const { chains, portMaps } = detours;
   const leaving = new Set(

@@ -14,6 +14,7 @@ import { frameChains } from './model.ts';
 import type { NodeProgram, ProgramDelta } from './model.ts';
 import { applyOperations } from './operations.ts';
 import type { Operation, Phase, Transaction } from './operations.ts';
+import { inOrder } from './order.ts';
 import { families, frameOf, maxEpoch, rangeChains, rangesKey } from './render.ts';
 import { emptyTable, reachable, refsOf } from './state.ts';
 import type { TableState } from './state.ts';
@@ -303,12 +304,13 @@ function planInPlace(desired: NodeProgram, actual: TableState, scope: Scope): Tr
   }
 
   const { table } = actual;
-  const steps = judgeBothSidesAtOnce(desired, actual, { prepare, add, remove, collect });
+  const sides = judgeBothSidesAtOnce(desired, actual, { prepare, add, remove, collect });
+  const steps = inOrder(desired, actual, sides);
   return [
     ...chunked('prepare', table, steps.prepare),
-    ...chunked('switch', table, steps.restrict),
-    ...chunked('switch', table, steps.add),
-    ...chunked('revoke', table, steps.remove),
+    ...chunked('switch', table, sides.restrict),
+    ...steps.switches.flatMap((operations) => chunked('switch', table, operations)),
+    ...chunked('revoke', table, steps.revoke),
     ...chunked('switch', table, steps.settle),
     ...(steps.collect.length > 0
       ? [{ phase: 'collect' as const, table, operations: steps.collect }]

@@ -63,6 +63,7 @@ export function* updates(): Generator<Update, never> {
     policies: new Map<string, object>(),
     admin: false,
     wide: false,
+    open: false,
     options: {} as Partial<DataplaneOptions>,
   };
   const rule = (port: number, ...roles: string[]): object => ({
@@ -86,13 +87,23 @@ export function* updates(): Generator<Update, never> {
           }
         : object;
     if (name === 'front') return labels({ role: state.peer });
-    return name === 'db' ? labels({ version: state.subject }) : object;
+    if (name !== 'db') return object;
+    return labels({ version: state.subject, gate: state.open ? 'open' : 'closed' });
   };
   const present = (): KubeObject[] => {
     const objects = clusterObjects().map(relabelled);
-    const pod = (name: string, host: number): KubeObject =>
-      podObject({ name, namespace: 'prod', node: 1, host, labels: { role: 'frontend' }, web: 80 });
-    if (state.guest) objects.push(pod('guest', guest.host));
+    const pod = (name: string, host: number, more: object = {}): KubeObject =>
+      podObject({
+        name,
+        namespace: 'prod',
+        node: 1,
+        host,
+        labels: { role: 'frontend', ...more },
+        web: 80,
+      });
+    // Keeps the set of movers in use while the database's gate is closed.
+    objects.push(pod('keeper', 149, { gate: 'open' }));
+    if (state.guest) objects.push(pod('guest', guest.host, state.open ? {} : { gate: 'mover' }));
     for (let i = 0; i < state.extras; i++) objects.push(pod(`extra${i}`, 150 + i));
     objects.push(
       networkPolicy('one', {
@@ -102,6 +113,15 @@ export function* updates(): Generator<Update, never> {
       networkPolicy('two', {
         podSelector: { matchLabels: { version: 'two' } },
         ingress: [rule(7000, 'frontend', 'friend'), rule(9000, 'x')],
+      }),
+      networkPolicy('gate', {
+        podSelector: { matchLabels: { gate: 'open' } },
+        ingress: [
+          {
+            from: [{ podSelector: { matchLabels: { gate: 'mover' } } }],
+            ports: [{ protocol: 'UDP', port: 7007 }],
+          },
+        ],
       }),
       networkPolicy('staging', {
         podSelector: { matchLabels: { role: 'db' } },
@@ -154,9 +174,10 @@ export function* updates(): Generator<Update, never> {
     return objects;
   };
   const events: readonly (readonly [string, (turn: number) => void])[] = [
-    ['pod added', (turn) => (turn % 2 === 0 ? (state.extras = 2) : (state.guest = true))],
+    // The guest is away in one turn of four, so that it meets everything else present, too.
+    ['pod added', (turn) => (turn % 4 === 1 ? (state.guest = true) : (state.extras = 2))],
     ['peer label', () => (state.peer = state.peer === 'friend' ? 'frontend' : 'friend')],
-    ['pod deleted', (turn) => (turn % 2 === 0 ? (state.guest = false) : (state.extras = 0))],
+    ['pod deleted', (turn) => (turn % 4 === 0 ? (state.guest = false) : (state.extras = 0))],
     ['subject label', () => (state.subject = state.subject === 'one' ? 'two' : 'one')],
     [
       'policy added',
@@ -176,6 +197,8 @@ export function* updates(): Generator<Update, never> {
           ingress: [{ ...rule(9002 + (turn % 50), 'frontend'), ...udp(9002 + (turn % 50)) }],
         }),
     ],
+    // The gate opens in the moment in which the guest may no longer pass it, and the other way round.
+    ['several at once', () => (state.open = !state.open)],
     ['restart', () => {}],
     ['policy deleted', () => state.policies.delete('late')],
     ['cluster policy added or deleted', () => (state.admin = !state.admin)],
@@ -196,4 +219,4 @@ export function* updates(): Generator<Update, never> {
 }
 
 /** Kinds that {@link updates} goes through. */
-export const updateKinds = 12;
+export const updateKinds = 13;

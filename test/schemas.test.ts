@@ -78,7 +78,13 @@ let directory = '';
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'podwall-schemas-'));
-  const files = { 'w.yaml': workloads, 'a/p.yaml': before, 'b/p.yaml': after };
+  const files = {
+    'w.yaml': workloads,
+    'a/p.yaml': before,
+    'b/p.yaml': after,
+    'deny.yaml': policy('deny', '{podSelector: {}}'),
+    answers: 'no\nyes\nnone\n',
+  };
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(directory, name)), { recursive: true });
     writeFileSync(join(directory, name), text);
@@ -132,6 +138,13 @@ describe('documents follow their schemas', () => {
     ['Unused', ['unused', '-f', 'w.yaml', '-f', 'a']],
     ['Unused', ['unused', '-f', 'a']],
     ['Demo', ['demo', '--simulate']],
+    [
+      'LessonRun',
+      ['lab', 'lessons', 'start', '2', '--simulate', '--answers', 'answers', '--try', 'a'],
+    ],
+    ['LessonRun', ['lab', 'lessons', 'start', '2', '--simulate', '--try', 'deny.yaml']],
+    ['LessonCheck', ['lab', 'lessons', 'check', '1', '--simulate']],
+    ['Lessons', ['lab', 'lessons']],
   ])('%s: podwall %j', async (kind, argv) => {
     const document = await run(...argv);
     expect((document as { kind: string }).kind).toBe(kind);

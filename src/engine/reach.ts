@@ -9,16 +9,17 @@ import type { Direction, PolicyRef } from '../policy/compiled.ts';
 import { classBlocks } from './class-blocks.ts';
 import type { ClassBlock } from './class-blocks.ts';
 import { buildClasses, meetings } from './classes.ts';
-import type { Classes, Meeting, PeerClass } from './classes.ts';
+import type { Classes, PeerClass } from './classes.ts';
 import { createColumnSets } from './column-sets.ts';
 import type { ColumnSets } from './column-sets.ts';
-import { ALL, createConnectionTable, NONE } from './connection-table.ts';
+import { createConnectionTable, NONE } from './connection-table.ts';
 import type { ConnectionTable } from './connection-table.ts';
-import { bothEffects, everything, isDenied, mergeEffects } from './effects.ts';
+import { everything, isDenied, mergeEffects } from './effects.ts';
 import type { Effect } from './effects.ts';
 import { createAddressBook } from './ends.ts';
 import type { AddressBook } from './ends.ts';
-import type { Leg as SetLeg, Occurrence } from './legs.ts';
+import type { Occurrence } from './legs.ts';
+import { createPairEffects } from './pair-effects.ts';
 import { createPeerSets } from './peer-sets.ts';
 import type { PeerSets } from './peer-sets.ts';
 import { createPrograms } from './programs.ts';
@@ -172,50 +173,10 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
   const peers = (): ReachPeer[] =>
     (all ??= Array.from({ length: podCount + nodeCount + world.length }, (_, i) => peerAt(i)));
 
-  /** One leg in one meeting of two classes. */
-  const legEffect = (
-    source: PeerClass,
-    destination: PeerClass,
-    meeting: Meeting,
-    direction: Direction,
-    node: Truth,
-  ): Effect => {
-    const subject = direction === 'Egress' ? source : destination;
-    const other = direction === 'Egress' ? destination : source;
-    const leg = programs.legOf(subject.id, direction, meeting.likePods);
-    if (leg === undefined) return everything;
-    const column = direction === 'Egress' ? meeting.destination : meeting.source;
-    // Under the first option of S184 a hostNetwork pod is not its node.
-    const near = other.nodeTraffic && !(meeting.likePods && other.kind === 'pod') ? node : 'no';
-    return withOwnNode(leg, column, direction, near);
-  };
-
-  /** Both legs over all meetings; own-node exemptions as `node` says. */
-  const classPair = (source: PeerClass, destination: PeerClass, node: Truth): Effect => {
-    let merged: Effect | undefined;
-    for (const meeting of meetings(classes, source, destination)) {
-      const effect = bothEffects(
-        table,
-        legEffect(source, destination, meeting, 'Egress', node),
-        legEffect(source, destination, meeting, 'Ingress', node),
-      );
-      merged = merged === undefined ? effect : mergeEffects(table, merged, effect);
-    }
-    return merged ?? everything;
-  };
-
-  const withOwnNode = (leg: SetLeg, column: number, direction: Direction, near: Truth): Effect => {
-    if (near === 'no') return leg.effectAt(column);
-    if (direction === 'Ingress') {
-      // S160.
-      if (near === 'yes') return everything;
-      const { allowed } = leg.effectAt(column);
-      return { allowed, unknown: table.subtract(ALL, allowed) };
-    }
-    const choice = settings.podToOwnNode;
-    if (choice === 'policy') return leg.effectAt(column);
-    return leg.exemptEffectAt(column, { choice, truth: near });
-  };
+  const { inMeeting, pairEffect: classPair } = createPairEffects(parts, settings, {
+    legEffect: (leg, _, column) => leg.effectAt(column),
+    exemptEffect: (leg, _, column, exemption) => leg.exemptEffectAt(column, exemption),
+  });
 
   const nodeNameOf = (peer: ReachPeer): string | undefined =>
     peer.kind === 'node' ? peer.node.name : peer.kind === 'pod' ? peer.pod.node : undefined;
@@ -261,7 +222,7 @@ export function createReach(snapshot: Snapshot, parts: ReachParts): Reach {
     const rules = new Map<Occurrence, LegExplanation['rules'][number]>();
     let merged: Effect | undefined;
     for (const meeting of meetings(classes, from, to)) {
-      const own = legEffect(from, to, meeting, direction, node);
+      const own = inMeeting(from, to, meeting, direction, node);
       merged = merged === undefined ? own : mergeEffects(table, merged, own);
       const leg = programs.legOf(subject.id, direction, meeting.likePods);
       if (leg === undefined) continue;

@@ -2,14 +2,12 @@
  * The legs and pairs of a computed reach as they would be without some policies or rules, found from
  * what was computed and not anew. Must not know why anybody asks.
  */
-import type { CompiledRule, Direction } from '../policy/compiled.ts';
-import { meetings } from './classes.ts';
-import type { Meeting, PeerClass } from './classes.ts';
-import { ALL } from './connection-table.ts';
+import type { CompiledRule } from '../policy/compiled.ts';
+import type { PeerClass } from './classes.ts';
 import { decideSets } from './legs.ts';
-import { bothEffects, everything, mergeEffects } from './effects.ts';
 import type { Effect } from './effects.ts';
 import type { Leg, Occurrence, Program, SetExemption, Step } from './legs.ts';
+import { createPairEffects, type LegEffects, type PairEffects } from './pair-effects.ts';
 import type { Reach } from './reach.ts';
 import { or } from './truth.ts';
 import type { Truth } from './truth.ts';
@@ -26,16 +24,8 @@ export interface Lookup<T> {
   has(item: T): boolean;
 }
 
-export interface WhatIf {
-  /** The leg of a class towards one column; undefined where policy has no say. */
-  legEffect(leg: Leg, classId: number, column: number): Effect;
-  /** The same where NetworkPolicy has no say, or may have none (S161, S166). */
-  exemptEffect(leg: Leg, classId: number, column: number, exemption: SetExemption): Effect;
-  /** Both legs over all meetings of two classes; `node`: whether one end is the node of the other. */
-  pairEffect(source: PeerClass, destination: PeerClass, node: Truth): Effect;
-  /** One leg as {@link pairEffect} sees it, merged over all meetings. */
-  ownEffect(source: PeerClass, destination: PeerClass, direction: Direction, node: Truth): Effect;
-}
+/** Effects as they would be. */
+export interface WhatIf extends LegEffects, Pick<PairEffects, 'pairEffect' | 'ownEffect'> {}
 
 export const nothingLess: Without = { policies: new Set(), rules: new Set() };
 
@@ -109,69 +99,8 @@ export function createWhatIf(reach: Reach, without: Without = nothingLess): What
       exemption,
     );
 
-  const withOwnNode = (
-    leg: Leg,
-    classId: number,
-    column: number,
-    direction: Direction,
-    near: Truth,
-  ): Effect => {
-    if (near === 'no') return legEffect(leg, classId, column);
-    if (direction === 'Ingress') {
-      // S160.
-      if (near === 'yes') return everything;
-      const { allowed } = legEffect(leg, classId, column);
-      return { allowed, unknown: table.subtract(ALL, allowed) };
-    }
-    const choice = settings.podToOwnNode;
-    if (choice === 'policy') return legEffect(leg, classId, column);
-    return exemptEffect(leg, classId, column, { choice, truth: near });
-  };
-
-  const legIn = (
-    source: PeerClass,
-    destination: PeerClass,
-    meeting: Meeting,
-    direction: Direction,
-    node: Truth,
-  ): Effect => {
-    const subject = direction === 'Egress' ? source : destination;
-    const other = direction === 'Egress' ? destination : source;
-    const leg = programs.legOf(subject.id, direction, meeting.likePods);
-    if (leg === undefined) return everything;
-    const column = direction === 'Egress' ? meeting.destination : meeting.source;
-    // Under the first option of S184 a hostNetwork pod is not its node.
-    const near = other.nodeTraffic && !(meeting.likePods && other.kind === 'pod') ? node : 'no';
-    return withOwnNode(leg, subject.id, column, direction, near);
-  };
-
-  const over = (
-    source: PeerClass,
-    destination: PeerClass,
-    effectIn: (meeting: Meeting) => Effect,
-  ): Effect => {
-    let merged: Effect | undefined;
-    for (const meeting of meetings(classes, source, destination)) {
-      const effect = effectIn(meeting);
-      merged = merged === undefined ? effect : mergeEffects(table, merged, effect);
-    }
-    return merged ?? everything;
-  };
-
-  return {
-    legEffect,
-    exemptEffect,
-    pairEffect: (source, destination, node) =>
-      over(source, destination, (meeting) =>
-        bothEffects(
-          table,
-          legIn(source, destination, meeting, 'Egress', node),
-          legIn(source, destination, meeting, 'Ingress', node),
-        ),
-      ),
-    ownEffect: (source, destination, direction, node) =>
-      over(source, destination, (meeting) => legIn(source, destination, meeting, direction, node)),
-  };
+  const { pairEffect, ownEffect } = createPairEffects(parts, settings, { legEffect, exemptEffect });
+  return { legEffect, exemptEffect, pairEffect, ownEffect };
 }
 
 /**

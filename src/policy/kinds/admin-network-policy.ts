@@ -2,16 +2,9 @@
  * AdminNetworkPolicy, policy.networking.k8s.io/v1alpha1: schema and rules of its CRD, and
  * compilation. Must not know of pods, manifests or the other policy kinds.
  */
-import {
-  applyClusterDefaults,
-  clusterObjectNode,
-  clusterWarnings,
-  compileClusterPolicy,
-  validateClusterObject,
-  type Channel,
-} from '../cluster-policy-parts.ts';
-import { fieldSchemaOf, type CrdNode } from '../crd-schema.ts';
-import { clusterMeaningWithout } from '../dropped-fields.ts';
+import { clusterKind } from '../cluster-kind.ts';
+import { clusterObjectNode, type Channel } from '../cluster-policy-parts.ts';
+import type { CrdNode } from '../crd-schema.ts';
 import type { PolicyKind } from '../policy-kind.ts';
 import {
   adminRulesNode,
@@ -40,31 +33,13 @@ function objectNode(channel: Channel): CrdNode {
   });
 }
 
-const nodes: Readonly<Record<Channel, CrdNode>> = {
-  standard: objectNode('standard'),
-  experimental: objectNode('experimental'),
-};
-
-export const adminNetworkPolicy: PolicyKind = {
+export const adminNetworkPolicy: PolicyKind = clusterKind<AdminRule>({
   apiVersion: 'policy.networking.k8s.io/v1alpha1',
   kind: 'AdminNetworkPolicy',
   plural: 'adminnetworkpolicies',
   shortNames: ['anp'],
-  namespaced: false,
   tier: 'Admin',
-  schema: fieldSchemaOf(nodes.experimental),
-  schemaFor: (channel) => fieldSchemaOf(nodes[channel]),
-  typesAreFieldErrors: true,
-  applyDefaults: (object) => applyClusterDefaults(object, nodes.experimental),
-  validate: (object, options) =>
-    validateClusterObject(object, nodes[options?.channel ?? 'experimental'], options),
-  warnings: (object) => clusterWarnings(object, 'Allow'),
-  meaningWithout: clusterMeaningWithout,
-  compile: (object, source) =>
-    compileClusterPolicy<AdminRule>(
-      object,
-      'Admin',
-      { acceptAction: 'Allow', compilePorts: compileAdminPorts },
-      source,
-    ),
-};
+  objectNode,
+  acceptAction: 'Allow',
+  compilePorts: compileAdminPorts,
+});

@@ -2,17 +2,10 @@
  * BaselineAdminNetworkPolicy, policy.networking.k8s.io/v1alpha1: schema and rules of its CRD, and
  * compilation. Must not know of pods, manifests or the other policy kinds.
  */
-import {
-  applyClusterDefaults,
-  clusterObjectNode,
-  clusterWarnings,
-  compileClusterPolicy,
-  validateClusterObject,
-  type Channel,
-} from '../cluster-policy-parts.ts';
-import { fieldSchemaOf, type CrdNode } from '../crd-schema.ts';
-import { clusterMeaningWithout } from '../dropped-fields.ts';
 import type { KubeObject } from '../../k8s/types.ts';
+import { clusterKind } from '../cluster-kind.ts';
+import { clusterObjectNode, type Channel } from '../cluster-policy-parts.ts';
+import type { CrdNode } from '../crd-schema.ts';
 import type { PolicyKind } from '../policy-kind.ts';
 import {
   adminRulesNode,
@@ -49,34 +42,19 @@ function objectNode(channel: Channel): CrdNode {
   );
 }
 
-const nodes: Readonly<Record<Channel, CrdNode>> = {
-  standard: objectNode('standard'),
-  experimental: objectNode('experimental'),
-};
-
-export const baselineAdminNetworkPolicy: PolicyKind = {
+const kind = clusterKind<AdminRule>({
   apiVersion: 'policy.networking.k8s.io/v1alpha1',
   kind: 'BaselineAdminNetworkPolicy',
   plural: 'baselineadminnetworkpolicies',
   shortNames: ['banp'],
-  namespaced: false,
   tier: 'Baseline',
-  schema: fieldSchemaOf(nodes.experimental),
-  schemaFor: (channel) => fieldSchemaOf(nodes[channel]),
-  typesAreFieldErrors: true,
-  applyDefaults: (object) => applyClusterDefaults(object, nodes.experimental),
-  validate: (object, options) =>
-    validateClusterObject(object, nodes[options?.channel ?? 'experimental'], options),
-  warnings: (object) => clusterWarnings(object, 'Allow'),
-  meaningWithout: clusterMeaningWithout,
-  compile: (object, source) => ({
-    ...compileClusterPolicy<AdminRule>(
-      object,
-      'Baseline',
-      { acceptAction: 'Allow', compilePorts: compileAdminPorts },
-      source,
-    ),
-    // There is no such field (S340), whatever an object that was not pruned may hold.
-    priority: 0,
-  }),
+  objectNode,
+  acceptAction: 'Allow',
+  compilePorts: compileAdminPorts,
+});
+
+export const baselineAdminNetworkPolicy: PolicyKind = {
+  ...kind,
+  // There is no such field (S340), whatever an object that was not pruned may hold.
+  compile: (object, source) => ({ ...kind.compile(object, source), priority: 0 }),
 };

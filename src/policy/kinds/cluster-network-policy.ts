@@ -5,24 +5,20 @@
 import type { KubeObject } from '../../k8s/types.ts';
 import { protocols, type Protocol } from '../../net/connection-set.ts';
 import {
-  applyClusterDefaults,
   clusterObjectNode,
-  clusterWarnings,
-  compileClusterPolicy,
   domainNamesNode,
   networksNode,
   oneOf,
   podsNode,
   portNode,
   selectorNode,
-  validateClusterObject,
   type Channel,
   type ClusterRule,
   type ClusterSpec,
 } from '../cluster-policy-parts.ts';
-import { clusterMeaningWithout } from '../dropped-fields.ts';
+import { clusterKind } from '../cluster-kind.ts';
 import type { CompiledPort } from '../compiled.ts';
-import { fieldSchemaOf, type CrdNode } from '../crd-schema.ts';
+import type { CrdNode } from '../crd-schema.ts';
 import type { PolicyKind } from '../policy-kind.ts';
 
 interface DestinationPort {
@@ -137,11 +133,6 @@ function objectNode(channel: Channel): CrdNode {
   });
 }
 
-const nodes: Readonly<Record<Channel, CrdNode>> = {
-  standard: objectNode('standard'),
-  experimental: objectNode('experimental'),
-};
-
 function compilePorts(rule: Rule, path: string): CompiledPort[] | undefined {
   if (rule.protocols === undefined) return undefined;
   const ports: CompiledPort[] = [];
@@ -170,28 +161,15 @@ function compilePorts(rule: Rule, path: string): CompiledPort[] | undefined {
   return ports;
 }
 
-export const clusterNetworkPolicy: PolicyKind = {
+export const clusterNetworkPolicy: PolicyKind = clusterKind<Rule>({
   apiVersion: 'policy.networking.k8s.io/v1alpha2',
   kind: 'ClusterNetworkPolicy',
   plural: 'clusternetworkpolicies',
   shortNames: ['cnp'],
-  namespaced: false,
   tier: 'Admin',
-  schema: fieldSchemaOf(nodes.experimental),
-  schemaFor: (channel) => fieldSchemaOf(nodes[channel]),
-  typesAreFieldErrors: true,
-  applyDefaults: (object) => applyClusterDefaults(object, nodes.experimental),
-  validate: (object, options) =>
-    validateClusterObject(object, nodes[options?.channel ?? 'experimental'], options),
-  warnings: (object) => clusterWarnings(object, 'Accept'),
-  meaningWithout: clusterMeaningWithout,
-  compile: (object: KubeObject, source) => {
-    const { tier } = object.spec as ClusterSpec<Rule>;
-    return compileClusterPolicy<Rule>(
-      object,
-      tier === 'Baseline' ? 'Baseline' : 'Admin',
-      { acceptAction: 'Accept', compilePorts },
-      source,
-    );
-  },
-};
+  tierOf: (object: KubeObject) =>
+    (object.spec as ClusterSpec<Rule>).tier === 'Baseline' ? 'Baseline' : 'Admin',
+  objectNode,
+  acceptAction: 'Accept',
+  compilePorts,
+});

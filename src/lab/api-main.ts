@@ -24,6 +24,7 @@ import { createApiObjects } from './api-objects.ts';
 import { hasFamily, planNodes } from './config.ts';
 import { dnsImage, dnsPodId } from './dns.ts';
 import { callControl, serveControl, toWire } from './control.ts';
+import { LabError } from './errors.ts';
 import { bindPorts } from './listeners.ts';
 import type { SyncOrder } from './hosted.ts';
 import { followStore, wholeOrder } from './object-sync.ts';
@@ -38,7 +39,9 @@ function tell(news: ApiNews): void {
 }
 
 function log(error: unknown): void {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  // Where it comes from says something only of faults that nobody expected.
+  const stack = error instanceof Error && !(error instanceof LabError) ? error.stack : undefined;
+  const text = stack ?? (error instanceof Error ? error.message : String(error));
   process.stderr.write(`${new Date().toISOString()} api: ${text}\n`);
 }
 

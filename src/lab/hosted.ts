@@ -92,6 +92,44 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
   const { mirror, enforcer, listeners } = parts;
   const { wiring } = mirror.config;
 
+  /** Pods that could not be taken away: tried again in the next round. */
+  let leftovers: readonly StoredPod[] = [];
+
+  /** Whatever happens here must not keep others from starting. */
+  async function takeAway(pods: readonly StoredPod[]): Promise<void> {
+    // The networks of a name that is used again are another pod's.
+    const all = [...leftovers.filter(({ id }) => mirror.running(id) === undefined), ...pods];
+    leftovers = [];
+    try {
+      await parts.shell(removePodsScript(wirings(all), wiring));
+    } catch (error) {
+      leftovers = all;
+      parts.onTrouble(error);
+    }
+  }
+
+  /** Makes pods, together or, when that fails, one by one: one that cannot be is not the others' fault. */
+  async function build(wired: ReadonlyMap<number, StoredPod>): Promise<Map<number, unknown>> {
+    const failed = new Map<number, unknown>();
+    const make = async (entries: readonly (readonly [number, StoredPod])[]): Promise<void> => {
+      const pods = wirings(entries.map(([, pod]) => pod));
+      try {
+        await parts.shell(addPodsScript(pods, wiring));
+      } catch (error) {
+        // Half of it may be there.
+        await parts.shell(removePodsScript(pods, wiring)).catch(parts.onTrouble);
+        const [only] = entries;
+        if (entries.length > 1) for (const entry of entries) await make([entry]);
+        else if (only !== undefined) {
+          mirror.release(only[1].uid);
+          failed.set(only[0], error);
+        }
+      }
+    };
+    await make([...wired]);
+    return failed;
+  }
+
   async function round(jobs: readonly Job[]): Promise<unknown[]> {
     const removed: StoredPod[] = [];
     const wired = new Map<number, StoredPod>();
@@ -110,11 +148,22 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
       try {
         if (job.kind === 'stop') {
           end(mirror.release(job.uid));
+          for (const [open, { pod }] of opened) {
+            if (pod.uid !== job.uid) continue;
+            opened.delete(open);
+            results[open] = new LabError('the pod was stopped before it started');
+          }
         } else if (job.kind === 'wire') {
           const { namespace = 'default', name = '' } = job.object.metadata;
           // Deleted by force and made again: the old one has to go first.
           const old = mirror.running(`${namespace}/${name}`);
-          if (old !== undefined) end(mirror.release(old.uid));
+          const unmade = [...wired].find(([, pod]) => pod.uid === old?.uid)?.[0];
+          if (unmade !== undefined) {
+            // Replaced before its turn came: there is nothing of it to take away.
+            wired.delete(unmade);
+            mirror.release(old?.uid ?? '');
+            results[unmade] = new LabError('the pod was replaced before it started');
+          } else if (old !== undefined) end(mirror.release(old.uid));
           wired.set(index, mirror.place(job.object));
           mirror.put([job.object]);
         } else if (job.kind === 'open') {
@@ -128,13 +177,10 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
         results[index] = error;
       }
     });
-    const added = [...wired.values()];
-    await parts.shell(removePodsScript(wirings(removed), wiring));
-    try {
-      await parts.shell(addPodsScript(wirings(added), wiring));
-    } catch (error) {
-      for (const pod of added) mirror.release(pod.uid);
-      throw error;
+    await takeAway(removed);
+    for (const [index, error] of await build(wired)) {
+      results[index] = error;
+      wired.delete(index);
     }
     for (const [index, pod] of wired) {
       const { netns } = endOf({ kind: 'pod', pod });
@@ -151,7 +197,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
     }
     // Only now, with policies in force, does anything answer in the new pods.
     await mapLimited([...opened], busyLimit(), async ([index, { pod, ports }]) => {
-      results[index] = await listeners.open({
+      const opening = listeners.open({
         endpoint: pod.id,
         netns: endOf({ kind: 'pod', pod }).netns,
         addresses: pod.addresses,
@@ -159,6 +205,7 @@ export function createHosted(parts: Parts): Readonly<Record<string, Handler>> {
         ownNetwork: !pod.hostNetwork,
         ...(pod.id === dnsPodId ? { dns: parts.dns } : {}),
       });
+      results[index] = await opening.catch((error: unknown) => error);
     });
     return results;
   }

@@ -93,9 +93,20 @@ function families(addresses: readonly string[]): (4 | 6)[] {
 }
 
 /** One `ip` process for one namespace. Lines must not contain `EOF`: names are DNS labels, so they cannot. */
-function batch(netns: string | undefined, lines: readonly string[]): string {
-  const where = netns === undefined ? '' : `-n ${netns} `;
-  return `ip ${where}-batch - <<'EOF'\n${lines.join('\n')}\nEOF\n`;
+function batch(
+  netns: string | undefined,
+  lines: readonly string[],
+  option = '',
+  after = '',
+): string {
+  const words = [
+    'ip',
+    ...(netns === undefined ? [] : ['-n', netns]),
+    ...(option === '' ? [] : [option]),
+    "-batch - <<'EOF'",
+    ...(after === '' ? [] : [after]),
+  ];
+  return `${words.join(' ')}\n${lines.join('\n')}\nEOF\n`;
 }
 
 const forwarding = [
@@ -299,7 +310,10 @@ export function addPodsScript(pods: readonly PodWiring[], wiring: Wiring = 'rout
   ].join('');
 }
 
-/** Shell text that takes pods away with every process in them. */
+/**
+ * Shell text that takes pods away with every process in them, also pods that were made only in part.
+ * It fails when a namespace stays; links and routes go with that, whatever became of them.
+ */
 export function removePodsScript(pods: readonly PodWiring[], wiring: Wiring = 'routed'): string {
   if (pods.length === 0) return '';
   const byNode = new Map<string, string[]>();
@@ -315,13 +329,13 @@ export function removePodsScript(pods: readonly PodWiring[], wiring: Wiring = 'r
     lines.push(`link del ${pod.link}`);
     names.push(podNetns(pod.namespace, pod.name));
   }
+  const left = `for n in ${names.join(' ')}; do [ -e /run/netns/$n ] || continue; `;
   return [
     'set -e\n',
-    `for n in ${names.join(' ')}; do for p in $(ip netns pids $n); do kill -9 $p 2>/dev/null || :; done; done\n`,
-    ...[...byNode].map(([node, lines]) => batch(nodeNetns(node), lines)),
-    batch(
-      undefined,
-      names.map((name) => `netns del ${name}`),
+    `${left}for p in $(ip netns pids $n); do kill -9 $p 2>/dev/null || :; done; done\n`,
+    ...[...byNode].map(([node, lines]) =>
+      batch(nodeNetns(node), lines, '-force', '2>/dev/null || :'),
     ),
+    `${left}echo "netns del $n"; done | ip -batch -\n`,
   ].join('');
 }

@@ -182,7 +182,8 @@ export function startKubelet(
         controller.enqueue(key, wait + 10);
         const current = store.get(podType.bucket, key);
         if (current?.metadata.uid !== uid) {
-          forget(uid, entry);
+          // Half of it may have been made.
+          stop(uid, entry, 0);
           return;
         }
         record(current, 'Warning', 'Failed', `Error: ${message}`);
@@ -226,9 +227,13 @@ export function startKubelet(
     // finished in between.
     const starting = entry.state === 'starting';
     entry.state = 'stopping';
-    const stopped = runtime.stop(uid, grace);
+    // A stop that failed is tried once more: a pod that nobody knows any more would run for ever.
+    const stopped = runtime.stop(uid, grace).catch(() => runtime.stop(uid, 0));
     const all = starting
-      ? stopped.then(() => entry.settled).then(() => runtime.stop(uid, 0))
+      ? stopped
+          .catch(() => {})
+          .then(() => entry.settled)
+          .then(() => runtime.stop(uid, 0))
       : stopped;
     const end = (): void => {
       const late = options.lateDeleteMs?.() ?? 0;

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../k8s/types.ts';
+import { completeLabConfig } from './config.ts';
 import type { Enforcer } from './enforce.ts';
 import { createBatch, createHosted, type PodAnswer } from './hosted.ts';
 import type { Listeners } from './listeners.ts';
 import { createMirror, type Mirror } from './mirror.ts';
 
-const config = { nodes: ['n'], stack: 'ipv4', wiring: 'routed', outside: [] } as const;
+const config = completeLabConfig({ nodes: ['n'], stack: 'ipv4', outside: [] });
 
 const pod = (name: string, uid = `uid-${name}`): Pod => ({
   apiVersion: 'v1',

@@ -191,15 +191,8 @@ export async function startLab(
 export async function keptShape(stateFile: string): Promise<LabConfig | undefined> {
   // Only now: it knows every kind served, which most commands have no use for.
   const { loadState } = await import('./api/state-file.ts');
-  const { nodes, stack, wiring, outside } = ((await loadState(stateFile))?.shape ??
-    {}) as Partial<LabConfig>;
-  if (nodes === undefined) return undefined;
-  return completeLabConfig({
-    nodes,
-    ...(stack === undefined ? {} : { stack }),
-    ...(wiring === undefined ? {} : { wiring }),
-    ...(outside === undefined ? {} : { outside }),
-  });
+  const saved = await loadState(stateFile);
+  return saved === undefined ? undefined : completeLabConfig(saved.shape as Partial<LabConfig>);
 }
 
 /** Pods stand on nodes and services have families: a kept lab comes back in its own shape. */

@@ -29,7 +29,8 @@ export async function openLabOrSimulation(
   if (options.simulate) return simulated('--simulate was given');
   try {
     const lab = await startLab(config, {
-      lifetime: options.keep ? 'detached' : 'parent',
+      // Who looks around afterwards wants kubectl.
+      ...(options.keep ? { lifetime: 'detached', api: true } : { lifetime: 'parent' }),
       onProgress: (text) => io.err(`  ${text}\n`),
       signal: io.signal,
     });

@@ -98,6 +98,7 @@ const expected: Readonly<Record<string, ExitCode>> = {
   KubeconfigError: 2,
   GitError: 2,
   LabRefusal: 2,
+  LabNotFound: 2,
   KubeApiError: 3,
   ConnectionError: 3,
   ExecError: 3,

@@ -4,7 +4,7 @@
  */
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { LabError, LabRefusal, LabUnavailable } from './errors.ts';
+import { LabError, LabNotFound, LabRefusal, LabUnavailable } from './errors.ts';
 import type { Refusal } from './types.ts';
 
 interface Call {
@@ -39,7 +39,9 @@ export function toWire(error: unknown): WireError {
 export function fromWire(error: WireError): Error {
   if (error.refusals !== undefined) return new LabRefusal(error.refusals);
   if (error.remedy !== undefined) return new LabUnavailable(error.message, error.remedy);
-  return new LabError(error.message);
+  return error.name === 'LabNotFound'
+    ? new LabNotFound(error.message)
+    : new LabError(error.message);
 }
 
 /** Serves calls at `path`; rejects with a `LabError` when another lab holds it. */

@@ -32,6 +32,11 @@ export class LabError extends Error {
   override name = 'LabError';
 }
 
+/** There is nothing under the name that was given. */
+export class LabNotFound extends LabError {
+  override name = 'LabNotFound';
+}
+
 /** One refusal as kubectl words it. */
 export function formatRefusal(refusal: Refusal): string {
   const { ref, reason, messages } = refusal;

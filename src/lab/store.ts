@@ -10,7 +10,7 @@ import type { Container, KubeObject, Pod } from '../k8s/types.ts';
 import { validateObjectMeta } from '../k8s/validation.ts';
 import { checkPolicy, policyKindOf, policyKinds } from '../policy/index.ts';
 import { planNodes, podAddresses, podsPerNode, type NodePlan } from './config.ts';
-import { LabError, LabRefusal } from './errors.ts';
+import { LabNotFound, LabRefusal } from './errors.ts';
 import type {
   Change,
   LabConfig,
@@ -684,7 +684,7 @@ export function namespacedIn(object: KubeObject, namespace: string): KubeObject 
 }
 
 /** The one sentence for a name that leads nowhere, with the one that was probably meant. */
-export function noSuchEndpoint(name: string, view: LabView): LabError {
+export function noSuchEndpoint(name: string, view: LabView): LabNotFound {
   const pods = view.pods();
   const all = name.endsWith('/*');
   const known = all
@@ -695,8 +695,8 @@ export function noSuchEndpoint(name: string, view: LabView): LabError {
       ];
   const meant = known.find((one) => one.endsWith(`/${name}`)) ?? nearestName(name, known);
   const hint = meant === undefined ? '' : `; did you mean ${meant}?`;
-  if (all) return new LabError(`there are no pods ${name}${hint}`);
-  return new LabError(
+  if (all) return new LabNotFound(`there are no pods ${name}${hint}`);
+  return new LabNotFound(
     name.includes('/')
       ? `there is no pod ${name}${hint || '; `podwall lab get pods -A` lists them'}`
       : `"${name}" is no outside host or node${hint || '; pods are written NAMESPACE/NAME'}`,

@@ -131,6 +131,26 @@ spec:
     spec: {containers: [{name: c, image: postgres, ports: [{containerPort: 5432}]}]}
 `;
 
+describe.skipIf(unavailable !== undefined)('a name that leads nowhere', () => {
+  it.each([
+    ['get', 'pod', 'nope'],
+    ['delete', 'pod', 'nope'],
+    ['exec', 'prod/nope', '--', 'true'],
+    ['probe', '--from', 'prod/nope', '--to', 'dev/devserver-1'],
+  ])('lab %s: the same exit code, and its name', async (...args) => {
+    const outcome = await lab.podwall('lab', ...args);
+    expect(outcome).toMatchObject({ code: 2, text: expect.stringContaining('nope') as string });
+  });
+
+  it('doctor says how to examine a lab', async () => {
+    const outcome = await lab.podwall('doctor', '--kubeconfig', lab.kubeconfig);
+    expect(outcome).toMatchObject({
+      code: 2,
+      text: expect.stringContaining('doctor --lab') as string,
+    });
+  });
+});
+
 describe.skipIf(unavailable !== undefined)('what a pod says of itself', () => {
   const space = ['-n', 'truth'];
   const pod = (name: string): Promise<string> =>
@@ -289,7 +309,11 @@ describe.skipIf(unavailable !== undefined || !hasHelm)('helm on real pods', () =
 
   it('uninstall: nothing of the release is left', async () => {
     expect((await charts('uninstall', 'r1', ...done)).text).toMatch(/uninstalled/);
-    const left = await kubectl('get', 'deploy,svc,netpol,pods', ...space, '-o', 'name');
-    expect(left.text.trim().split('\n').sort()).toEqual(['pod/friend', 'pod/stranger']);
+    const left = (): Promise<string[]> =>
+      kubectl('get', 'deploy,svc,netpol,pods', ...space, '-o', 'name').then(({ text }) =>
+        text.trim().split('\n').sort(),
+      );
+    // Some versions of helm do not wait for the pods of a deployment.
+    await expect.poll(left, { timeout: 10_000 }).toEqual(['pod/friend', 'pod/stranger']);
   });
 });

@@ -245,6 +245,7 @@ export const demo: CommandModule = {
             '  podwall lab get pods\n' +
             '  podwall lab exec prod/prodserver-1 -- ip addr\n' +
             '  podwall lab probe --from dev/devserver-1 --to prod/prodserver-1 --port 80\n' +
+            `  KUBECONFIG=${(await lab?.status())?.api?.kubeconfig ?? ''} kubectl get pods -A\n` +
             '  podwall lab down\n',
         );
       }

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import type { DoctorReport, DoctorSite } from '../../agent/doctor.ts';
+import type { Connection } from '../../client/transport.ts';
 import type { Lab } from '../../lab/index.ts';
 import { CliError, type CommandModule, type ExitCode, type Io } from '../command.ts';
 
@@ -37,6 +38,9 @@ Examples:
   podwall doctor --lab                 the running lab, or one of its own`;
 
 const port = 8080;
+
+/** How the API of a lab names its version. */
+const labVersionSuffix = '+podwall';
 
 export const doctor: CommandModule = {
   declare(command: Command): void {
@@ -117,6 +121,8 @@ async function clusterPlace(io: Io, namespace: string, options: Options): Promis
     context: options.context,
     userAgent: 'podwall-doctor',
   });
+  if (options.serverCommand === undefined || options.clientCommand === undefined)
+    await refuseLab(connection);
   io.err(`${connection.description}: namespace ${namespace}\n`);
   return {
     site: createClusterSite({
@@ -130,6 +136,20 @@ async function clusterPlace(io: Io, namespace: string, options: Options): Promis
     }),
     close: async () => connection.close(),
   };
+}
+
+/** The pods of a lab run programs of this machine: an image's BusyBox they wait for in vain. */
+async function refuseLab(connection: Connection): Promise<void> {
+  const version = await connection
+    .request<{ gitVersion?: string }>('/version')
+    .catch(() => undefined);
+  if (version?.gitVersion?.endsWith(labVersionSuffix) !== true) return;
+  connection.close();
+  throw new CliError(
+    `${connection.description} is a lab, whose pods have no image and so no BusyBox`,
+    2,
+    '`podwall doctor --lab` examines it; or give --server-command and --client-command with programs of this machine',
+  );
 }
 
 async function labPlace(io: Io, namespace: string, options: Options): Promise<Place> {

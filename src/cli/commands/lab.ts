@@ -414,7 +414,7 @@ const get: Sub = async (io, args, options) => {
     ...(name === undefined ? {} : { name }),
   });
   if (name !== undefined && objects.length === 0) {
-    throw new CliError(`${pluralOf(kind)} "${name}" not found`, 3);
+    throw new CliError(`${pluralOf(kind)} "${name}" not found`, 2);
   }
   const { renderMachine, renderObjects } = await import('../lab-output.ts');
   if (output === 'json' || output === 'yaml') {

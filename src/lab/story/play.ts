@@ -9,6 +9,7 @@ import type { Endpoint, Outcome } from '../../engine/verdict.ts';
 import { parseManifests } from '../../manifest/parse.ts';
 import { parseAddress } from '../../net/address.ts';
 import type { KubeObject } from '../../k8s/types.ts';
+import { dnsPodId } from '../dns.ts';
 import type { Lab, LabObject, ObjectRef, ProbeOutcome, ProbeResult } from '../types.ts';
 import { seedCluster } from './cluster.ts';
 import type { StoryPort, StoryStep } from './steps.ts';
@@ -81,7 +82,8 @@ export async function* playStory(
     options.signal?.throwIfAborted();
     const { snapshot } = buildSnapshot((await lab.objects()).map((object) => ({ object })));
     const outside = (await lab.status()).outside.map((host) => host.name);
-    const pods = snapshot.pods.map((pod) => pod.id);
+    // The cluster's own DNS plays no part in the story.
+    const pods = snapshot.pods.map((pod) => pod.id).filter((id) => id !== dnsPodId);
     const everyone = [...pods, ...outside];
     const results: ProbeResult[] = [];
     const probeStart = Date.now();

@@ -103,7 +103,7 @@ export function createBackend(settings: BackendOptions): Backend {
   const must = async (script: string, what: string): Promise<NftResult> => {
     const result = await settings.nft(script);
     if (result.code === 0) return result;
-    throw new NftError(`nft: ${what} failed: ${firstLine(result.stderr)}`, {
+    throw new NftError(`nft: ${what} failed: ${reasonOf(result)}`, {
       stderr: result.stderr,
       script,
     });
@@ -271,6 +271,15 @@ export function createBackend(settings: BackendOptions): Backend {
           await must(`add table inet ${table}\ndelete table inet ${table}\n`, 'cleanup');
       }),
   };
+}
+
+/** nft's first line; when it says nothing, what became of it. */
+function reasonOf({ code, stderr }: NftResult): string {
+  const said = firstLine(stderr);
+  if (said !== '') return said;
+  if (code !== null) return `exit code ${code}`;
+  // Seen with nft 1.0.6: it reads the sets of all tables before it changes one of them.
+  return 'it was ended by a signal. nft crashes on sets of a newer nft, whichever table holds them: install a newer nft for podwall, or remove that table';
 }
 
 function firstLine(text: string): string {

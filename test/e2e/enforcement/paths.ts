@@ -201,10 +201,12 @@ export function pathLessons(each: Each): void {
             source: cluster.address('db', family),
             destination: cluster.address('dev2', family),
           };
-          const arrived = await countArrivals(cluster.bed, 'dev2', 'udp dport 53');
-          await sendRaw(cluster.bed, 'node-1', udpPacket(ends, 4000 + (passes ? 1 : 2), 53));
+          const arrived = await countArrivals(cluster.bed, { dev2: { seen: 'udp dport 53' } });
+          await sendRaw(cluster.bed, { 'node-1': [udpPacket(ends, passes ? 4001 : 4002, 53)] });
           await pause(50);
-          expect(await arrived.read(), `${cluster.title} IPv${family}`).toBe(passes ? 1 : 0);
+          expect(await arrived.read(), `${cluster.title} IPv${family}`).toEqual({
+            seen: passes ? 1 : 0,
+          });
           await arrived.close();
         }
         expect(

@@ -129,11 +129,13 @@ export function sctpInit(ends: Ends, from: number, to: number): Buffer {
   return packet(ends, 132, payload);
 }
 
-/** Sends whole IP packets from a namespace. Perl, because Node has no raw sockets and Debian always has it. */
+/**
+ * Sends whole IP packets, each list from its namespace. Perl, because Node has no raw sockets and
+ * Debian always has it.
+ */
 export async function sendRaw(
   bed: Bed,
-  from: string,
-  ...packets: readonly Buffer[]
+  packets: Readonly<Record<string, readonly Buffer[]>>,
 ): Promise<void> {
   const script = `use Socket qw(:all);
 foreach my $hex (@ARGV) {
@@ -145,32 +147,69 @@ foreach my $hex (@ARGV) {
   send($s, $packet, 0, $to) or $!{EPERM} or die "send: $!";
 }`;
   await bed.sh(
-    `ip netns exec ${from} perl -MErrno -e '${script}' ${packets.map((one) => one.toString('hex')).join(' ')}`,
+    Object.entries(packets)
+      .map(
+        ([from, list]) =>
+          `ip netns exec ${from} perl -MErrno -e '${script}' ${list.map((one) => one.toString('hex')).join(' ')}`,
+      )
+      .join('\n'),
   );
 }
 
-/** Counts, at a pod's own door, packets that match. Take `close` before the next one in the same pod. */
-export interface Counter {
-  read(): Promise<number>;
+export interface Counters {
+  /** Packets seen so far, by name. */
+  read(): Promise<Record<string, number>>;
   close(): Promise<void>;
 }
 
-export async function countArrivals(bed: Bed, name: string, match: string): Promise<Counter> {
-  const inside = `ip netns exec ${name}`;
-  await bed.sh(`${inside} nft -f - <<'X'
+/**
+ * Counts packets at the doors of namespaces.
+ *
+ * @param wanted namespace → name of the counter (of letters) → match
+ */
+export async function countArrivals(
+  bed: Bed,
+  wanted: Readonly<Record<string, Readonly<Record<string, string>>>>,
+): Promise<Counters> {
+  const places = Object.keys(wanted);
+  await bed.sh(
+    Object.entries(wanted)
+      .map(
+        ([place, matches]) => `ip netns exec ${place} nft -f - <<'X'
 add table inet lesson
 delete table inet lesson
-table inet lesson { counter seen { }
-  chain c { type filter hook prerouting priority -400; ${match} counter name seen; }
+table inet lesson {
+${Object.keys(matches)
+  .map((name) => `  counter ${name} { }\n`)
+  .join('')}
+  chain c { type filter hook prerouting priority -400;
+${Object.entries(matches)
+  .map(([name, match]) => `    ${match} counter name ${name}\n`)
+  .join('')}
+  }
 }
-X`);
+X`,
+      )
+      .join('\n'),
+  );
   return {
-    read: async () =>
-      Number(
-        /packets (\d+)/.exec(await bed.sh(`${inside} nft list counter inet lesson seen`))?.[1],
-      ),
+    read: async () => {
+      const listing = await bed.sh(
+        places
+          .map((place) => `ip netns exec ${place} nft list counters table inet lesson`)
+          .join('\n'),
+      );
+      return Object.fromEntries(
+        [...listing.matchAll(/counter (\w+) \{\s+packets (\d+)/g)].map(([, name, packets]) => [
+          name,
+          Number(packets),
+        ]),
+      );
+    },
     close: async () => {
-      await bed.sh(`${inside} nft delete table inet lesson`);
+      await bed.sh(
+        places.map((place) => `ip netns exec ${place} nft delete table inet lesson`).join('\n'),
+      );
     },
   };
 }

@@ -22,7 +22,8 @@ export function cluster(podCount: number, policyCount: number): KubeObject[] {
       metadata: { name: `ns-${i}`, labels: { team: `t${i % 10}` } },
     });
   for (let i = 0; i < podCount; i += 1) {
-    const node = i % nodes;
+    // Not simply i % nodes: then all pods of a node would have one app.
+    const node = (i + Math.floor(i / nodes)) % nodes;
     objects.push({
       apiVersion: 'v1',
       kind: 'Pod',

@@ -62,6 +62,8 @@ function varied(draw: Draw, object: KubeObject, others: readonly KubeObject[]): 
       next.status = { ...next.status, phase: pick(draw, ['Succeeded', 'Failed']) };
     if (chance(draw, 40))
       next.status = { ...next.status, startTime: `2026-01-0${draw.integer(1, 3)}T00:00:00Z` };
+    if (chance(draw, 30))
+      next.status = { ...next.status, hostIP: `192.168.7.${draw.integer(1, 4)}` };
     if (chance(draw, 8)) delete (next.spec ??= {})['nodeName'];
     if (chance(draw, 5)) next.spec = { ...next.spec, nodeName: 'node-without-object' };
     if (chance(draw, 15))
@@ -75,6 +77,16 @@ function varied(draw: Draw, object: KubeObject, others: readonly KubeObject[]): 
   } else {
     if (chance(draw, 8))
       next.spec = { ...next.spec, [pick(draw, ['ingress', 'egress'])]: 'nonsense' };
+    // So many peers are one set together.
+    if (object.kind === 'NetworkPolicy' && chance(draw, 15)) {
+      const values = ['a', 'b', '', 'c', 'd', 'e'].slice(0, draw.integer(5, 6));
+      const from = values.map((app) => ({
+        ...(chance(draw, 50) ? { namespaceSelector: {} } : {}),
+        podSelector: { matchLabels: { app } },
+      }));
+      const rules = chance(draw, 50) ? { ingress: [{ from }] } : { egress: [{ to: from }] };
+      next.spec = { podSelector: {}, ...rules };
+    }
     if (chance(draw, 15)) next.metadata['annotations'] = { 'podwall.dev/mode': 'audit' };
   }
   return next as unknown as KubeObject;

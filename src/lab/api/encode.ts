@@ -1,6 +1,6 @@
 /**
- * Objects as the client asked for them: JSON, Table or PartialObjectMetadata. Serialised text is
- * kept per stored object, so that large lists are a join of known strings.
+ * Objects as the client asked for them: JSON, Table or PartialObjectMetadata. What was serialised is
+ * kept per stored object, so that large lists are known bytes put together.
  */
 import type { ApiObject, JsonObject } from './object.ts';
 import { apiVersionOf } from './registry.ts';
@@ -42,7 +42,9 @@ export function negotiate(accept: string | undefined, include: string | null): E
   throw notAcceptable(['application/json']);
 }
 
-const bodies = new WeakMap<ApiObject, string>();
+/** JSON of an item: as text while only events carry it, as bytes once a list did. Never both. */
+const texts = new WeakMap<ApiObject, string>();
+const encoded = new WeakMap<ApiObject, Buffer>();
 const converted = new WeakMap<ApiObject, ApiObject>();
 
 /** The stored object in the form of the version asked for. */
@@ -55,13 +57,26 @@ export function asVersion(type: ResourceType, object: ApiObject): ApiObject {
 
 /** JSON of an object without kind and apiVersion, as it stands in a list. */
 function itemJson(object: ApiObject): string {
-  let body = bodies.get(object);
-  if (body === undefined) {
+  const bytes = encoded.get(object);
+  if (bytes) return bytes.toString('utf8');
+  let text = texts.get(object);
+  if (text === undefined) {
     const { apiVersion: _version, kind: _kind, ...rest } = object;
-    body = JSON.stringify(rest);
-    bodies.set(object, body);
+    text = JSON.stringify(rest);
+    texts.set(object, text);
   }
-  return body;
+  return text;
+}
+
+/** The same as bytes. Whoever has time to spare may call it before somebody asks. */
+export function itemBytes(object: ApiObject): Buffer {
+  let bytes = encoded.get(object);
+  if (!bytes) {
+    bytes = Buffer.from(itemJson(object));
+    texts.delete(object);
+    encoded.set(object, bytes);
+  }
+  return bytes;
 }
 
 /** JSON of a stored object; kept, so that saying it again costs nothing. */
@@ -86,20 +101,31 @@ export function encodeList(
   metadata: ListMeta,
   encoding: Encoding,
   now: number,
-): string {
+): Buffer {
   const meta = JSON.stringify(metadata);
-  if (encoding.form === 'table') return tableJson(type, objects, encoding, now, metadata, true);
-  const [kind, apiVersion, item] =
-    encoding.form === 'metadata'
-      ? [
-          'PartialObjectMetadataList',
-          `meta.k8s.io/${encoding.version}`,
-          (object: ApiObject) => partialJson(object, encoding.version, true),
-        ]
-      : [`${type.kind}List`, apiVersionOf(type), itemJson];
-  const items = objects.map((object) => item(asVersion(type, object))).join(',');
-  return `{"kind":"${kind}","apiVersion":"${apiVersion}","metadata":${meta},"items":[${items}]}\n`;
+  const head = (kind: string, apiVersion: string): string =>
+    `{"kind":"${kind}","apiVersion":"${apiVersion}","metadata":${meta},"items":[`;
+  if (encoding.form === 'table')
+    return Buffer.from(tableJson(type, objects, encoding, now, metadata, true));
+  if (encoding.form === 'metadata') {
+    const items = objects
+      .map((object) => partialJson(asVersion(type, object), encoding.version, true))
+      .join(',');
+    return Buffer.from(
+      `${head('PartialObjectMetadataList', `meta.k8s.io/${encoding.version}`)}${items}]}\n`,
+    );
+  }
+  const parts: Buffer[] = [Buffer.from(head(`${type.kind}List`, apiVersionOf(type)))];
+  objects.forEach((object, index) => {
+    if (index > 0) parts.push(comma);
+    parts.push(itemBytes(asVersion(type, object)));
+  });
+  parts.push(listEnd);
+  return Buffer.concat(parts);
 }
+
+const comma = Buffer.from(',');
+const listEnd = Buffer.from(']}\n');
 
 export function encodeObject(
   type: ResourceType,

@@ -175,14 +175,14 @@ function quickList(
   return { version: store.version(), objects: object ? [object] : [] };
 }
 
-export function listJson(
+export function listBody(
   store: Store,
   selection: Selection,
   query: URLSearchParams,
   encoding: Encoding,
   now: number,
   options?: ListOptions,
-): string {
+): Buffer {
   const { objects, metadata } = listObjects(store, selection, query, options);
   return encodeList(selection.type, objects, metadata, encoding, now);
 }

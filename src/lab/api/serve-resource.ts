@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http';
 import type { Readable } from 'node:stream';
 import { encodeObject, negotiate } from './encode.ts';
 import type { FaultEffect } from './faults.ts';
-import { listJson, listObjects, selectionOf, startWatch } from './list-watch.ts';
+import { listBody, listObjects, selectionOf, startWatch } from './list-watch.ts';
 import { at, type JsonObject, stringAt } from './object.ts';
 import { isReview } from './registry.ts';
 import {
@@ -94,7 +94,7 @@ export async function serveResource(
   }
   if (verb === 'list') {
     const encoding = negotiate(request.accept, request.query.get('includeObject'));
-    const text = listJson(
+    const body = listBody(
       state.writer.store,
       selectionOf(type, target.namespace, request.query),
       request.query,
@@ -102,7 +102,7 @@ export async function serveResource(
       state.writer.now(),
       effect.pageSize === undefined ? {} : { pageCap: effect.pageSize },
     );
-    await sendText(response, 200, text, [], effect);
+    await sendText(response, 200, body, [], effect);
     return;
   }
   if (verb === 'get') {
@@ -214,11 +214,11 @@ function deleteCollection(state: ServerState, context: Context, body: Body): Rep
 async function sendText(
   response: ServerResponse,
   code: number,
-  text: string,
+  text: string | Buffer,
   warnings: readonly string[],
   effect: FaultEffect,
 ): Promise<void> {
-  const bytes = Buffer.from(text);
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   response.writeHead(code, {
     'Content-Type': 'application/json',
     'Content-Length': bytes.length,

@@ -11,6 +11,7 @@ import { startKubelet } from './controllers/kubelet.ts';
 import { startNamespaceController } from './controllers/namespaces.ts';
 import { startWorkloadControllers } from './controllers/workloads.ts';
 import { startEndpointsController } from './controllers/endpoints.ts';
+import { startIdleEncoder } from './idle-encoder.ts';
 import { createFaults, seededRandom } from './faults.ts';
 import { type ApiObject, listAt, objectAt, timestamp } from './object.ts';
 import { kindOf } from './registry.ts';
@@ -110,6 +111,7 @@ export async function startLabApi(options: LabApiOptions): Promise<LabApi> {
     ...startWorkloadControllers(writer),
     startEndpointsController(writer),
     startEventExpiry(writer),
+    startIdleEncoder(store),
   ];
   const server = await startApiServer({
     writer,

@@ -12,6 +12,7 @@ import { ApiError } from './api/status.ts';
 import type { Writer } from './api/write.ts';
 import { LabRefusal } from './errors.ts';
 import { refOf } from './store.ts';
+import { withoutEffect } from './without-effect.ts';
 import type { ApplyResult, Change, LabObject, ObjectRef, Refusal } from './types.ts';
 
 export interface ApiObjects {
@@ -83,8 +84,13 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
       for (const one of given) {
         const { object } = one;
         const type = findKind(object.apiVersion, object.kind);
-        if (type === undefined) ignored.set(object.kind, (ignored.get(object.kind) ?? 0) + 1);
-        else plan.push({ type, given: { ...one, object: complete(withNamespace(type, object)) } });
+        if (type === undefined) {
+          // A kind of that name may well be known, in another group or version.
+          const known = resourceTypes.some(({ kind }) => kind === object.kind);
+          const name = known ? `${object.kind} of ${object.apiVersion}` : object.kind;
+          ignored.set(name, (ignored.get(name) ?? 0) + 1);
+        } else
+          plan.push({ type, given: { ...one, object: complete(withNamespace(type, object)) } });
       }
       plan.sort((a, b) => rank(a.type) - rank(b.type));
       const notices: string[] = [];
@@ -144,6 +150,11 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
         const list = [...ignored].map(([kind, count]) => `${count} ${kind}`).join(', ');
         notices.push(`ignored, because the lab has no use for them: ${list}`);
       }
+      const fresh = given.filter(({ object }) =>
+        changes.some(({ ref, action }) => action !== 'unchanged' && sameRef(ref, object)),
+      );
+      const idle = withoutEffect(fresh.map(({ object }) => object));
+      if (idle !== undefined) notices.push(`kept, but without effect in a lab: ${idle}`);
       // With nothing to apply: until what is there already runs.
       const waits = given.length === 0 || changes.some(({ action }) => action !== 'unchanged');
       if (waits) notices.push(...(await ready()));
@@ -206,6 +217,11 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
         )
         .flatMap((type) => store.list(type.bucket).objects.map(plain)),
   };
+}
+
+function sameRef(ref: ObjectRef, { kind, metadata }: KubeObject): boolean {
+  const { name, namespace = 'default' } = metadata;
+  return ref.kind === kind && ref.name === name && (ref.namespace ?? namespace) === namespace;
 }
 
 /** Without what only servers read. */

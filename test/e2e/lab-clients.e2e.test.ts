@@ -131,7 +131,7 @@ spec:
     spec: {containers: [{name: c, image: postgres, ports: [{containerPort: 5432}]}]}
 `;
 
-describe.skipIf(unavailable !== undefined)('a name that leads nowhere', () => {
+describe.skipIf(unavailable !== undefined)('podwall beside kubectl', () => {
   it.each([
     ['get', 'pod', 'nope'],
     ['delete', 'pod', 'nope'],
@@ -140,6 +140,24 @@ describe.skipIf(unavailable !== undefined)('a name that leads nowhere', () => {
   ])('lab %s: the same exit code, and its name', async (...args) => {
     const outcome = await lab.podwall('lab', ...args);
     expect(outcome).toMatchObject({ code: 2, text: expect.stringContaining('nope') as string });
+  });
+
+  it('what is kept without effect, and a kind of another group, are said once', async () => {
+    const file = join(runtime, 'app.yaml');
+    const container = '{name: c, image: shop/cart, livenessProbe: {tcpSocket: {port: 80}}}';
+    writeFileSync(
+      file,
+      `{apiVersion: v1, kind: Pod, metadata: {name: cart}, spec: {containers: [${container}]}}
+---
+{apiVersion: crd.example.org/v1, kind: NetworkPolicy, metadata: {name: foreign}}
+`,
+    );
+    const first = await lab.podwall('lab', 'apply', '-f', file);
+    expect(first).toMatchObject({ code: 0 });
+    expect(first.text).toContain('without effect in a lab: 1 image, 1 probe\n');
+    expect(first.text).toContain('no use for them: 1 NetworkPolicy of crd.example.org/v1\n');
+    expect((await lab.podwall('lab', 'apply', '-f', file)).text).not.toContain('without effect');
+    await lab.podwall('lab', 'delete', 'pod', 'cart');
   });
 
   it('doctor says how to examine a lab', async () => {

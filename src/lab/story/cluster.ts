@@ -6,7 +6,6 @@
 /** Every seed pod listens here; steps choose which of these ports they look at. */
 const ports = `
     - name: app
-      image: app
       ports:
         - { name: http, containerPort: 80 }
         - { name: redis, containerPort: 6379 }

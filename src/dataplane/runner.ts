@@ -4,7 +4,9 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcessByStdio } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open as openFile, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -68,6 +70,28 @@ export interface InteractiveRunner {
   close(): Promise<void>;
 }
 
+/** What opens a file without a name, on Linux, given a folder. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+
+/** Where the child finds the file that {@link namelessFile} made: as its descriptor after the usual three. */
+const SCRIPT_PATH = '/proc/self/fd/3';
+
+/** A file that is gone with the processes that hold it, however those end. */
+async function namelessFile(): Promise<FileHandle> {
+  try {
+    return await openFile(tmpdir(), O_TMPFILE | constants.O_RDWR, 0o600);
+  } catch {
+    // Not every file system can.
+    const path = join(
+      tmpdir(),
+      `podwall-nft-${process.pid}-${Math.random().toString(36).slice(2)}`,
+    );
+    const file = await openFile(path, 'wx+', 0o600);
+    await unlink(path);
+    return file;
+  }
+}
+
 /** nft grows slowly while it runs: after so many commands it is replaced. */
 const RECYCLE_AFTER = 2000;
 const MAX_LINE = 4096;
@@ -92,14 +116,18 @@ export function interactiveRunner(
     wake: () => void;
   };
   let session: Session | undefined;
-  let directory: string | undefined;
+  /** Scripts that do not fit on a line; one at a time. */
+  let file: FileHandle | undefined;
   let queue: Promise<unknown> = Promise.resolve();
   let serial = 0;
   let failures = 0;
 
-  const open = (): Session => {
+  const open = (scripts: FileHandle): Session => {
     const [program, args] = command(options, ['-i']);
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env: environment });
+    const child = spawn(program, args, {
+      stdio: ['pipe', 'pipe', 'pipe', scripts.fd],
+      env: environment,
+    }) as ChildProcessByStdio<Writable, Readable, Readable>;
     let finish: () => void = () => {};
     const made: Session = {
       child,
@@ -138,7 +166,14 @@ export function interactiveRunner(
 
   const viaSession = async (script: string): Promise<NftResult | undefined> => {
     if (failures >= 3) return undefined;
-    session ??= open();
+    try {
+      file ??= await namelessFile();
+    } catch {
+      // Nowhere to put long scripts: a process each needs no place.
+      failures = 3;
+      return undefined;
+    }
+    session ??= open(file);
     const current = session;
     let line = script
       .trim()
@@ -147,10 +182,9 @@ export function interactiveRunner(
       .join('; ');
     // Blocks do not fit on one line, and long lines are slow: nft then reads a file.
     if (script.includes('{\n') || script.includes('#') || line.length > MAX_LINE) {
-      directory ??= await mkdtemp(join(tmpdir(), 'podwall-nft-'));
-      const file = join(directory, `script-${++serial % 4}`);
-      await writeFile(file, script, { mode: 0o600 });
-      line = `include "${file}"`;
+      await file.truncate(0);
+      await file.write(script, 0);
+      line = `include "${SCRIPT_PATH}"`;
     }
     // nft prints no end of command; a question about a table that cannot be makes it print an error.
     const mark = `end_${++serial}`;
@@ -200,8 +234,8 @@ export function interactiveRunner(
       await queue;
       if (session !== undefined && !session.dead) await shut(session);
       session = undefined;
-      if (directory !== undefined) await rm(directory, { recursive: true, force: true });
-      directory = undefined;
+      await file?.close();
+      file = undefined;
     },
   };
 }

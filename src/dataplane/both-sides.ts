@@ -29,10 +29,19 @@ export interface UpdateOperations {
 type Point = Operation & { readonly kind: 'point' };
 
 /**
- * The kernel refuses chains more than 15 deep, counted over every way that it can imagine: 4 of the
- * frame before a program, 1 between, up to 2 behind. A program is 1 to 3 deep.
+ * The kernel refuses chains more than 15 deep, counted over every way that it can imagine: up to 5 of
+ * the frame before a program, 1 between the two and 1 behind. A program is 1 to 3 deep, and 1 more
+ * where its end is a chain that goes on.
  */
-const MAX_DEPTH = { alone: 5, both: 4 } as const;
+const MAX_DEPTH = 4;
+const goingOn: ReadonlySet<string> = new Set([
+  frameChains.auditEgress,
+  frameChains.auditIngress,
+  frameChains.exemptEgress,
+  frameChains.exemptIngress,
+  frameChains.exemptAuditEgress,
+  frameChains.exemptAuditIngress,
+]);
 
 const passing: Readonly<Record<Direction, readonly string[]>> = {
   Egress: [frameChains.ingress, frameChains.auditEgress],
@@ -98,8 +107,7 @@ export function judgeBothSidesAtOnce(
       (own(before, from, gains) || own(after, to, losses))
     );
   };
-  const both = directions.size > 1;
-  const detours = createDetours(desired, before, after, both ? MAX_DEPTH.both : MAX_DEPTH.alone);
+  const detours = createDetours(desired, before, after);
 
   const targets = new Map<Point, string>();
   for (const point of candidates) {
@@ -157,7 +165,7 @@ export function judgeBothSidesAtOnce(
 interface Walk {
   /** Everything that packets can reach from a chain, itself included. */
   reached(chain: string): readonly string[];
-  /** How many chains follow each other at most, the frame's not counted. */
+  /** How many chains follow each other at most. */
   depth(chain: string): number;
 }
 
@@ -189,7 +197,7 @@ function referencesOf(program: NodeProgram): References {
 function createWalk(refs: References): Walk {
   const known = new Map<string, readonly string[]>();
   const depth = (name: string): number => {
-    const own = refs.isChain(name) ? 1 : 0;
+    const own = refs.isChain(name) || goingOn.has(name) ? 1 : 0;
     let deepest = 0;
     for (const ref of refs.of(name)) deepest = Math.max(deepest, depth(ref));
     return own + deepest;
@@ -222,7 +230,7 @@ interface Detours {
 }
 
 /** A detour is a copy of the new program in which "allowed" leads into the old one. */
-function createDetours(desired: NodeProgram, before: Walk, after: Walk, maxDepth: number): Detours {
+function createDetours(desired: NodeProgram, before: Walk, after: Walk): Detours {
   const chains = new Map<string, Chain>();
   const portMaps = new Map<string, PortMap>();
   const known = new Map<string, string | undefined>();
@@ -256,7 +264,7 @@ function createDetours(desired: NodeProgram, before: Walk, after: Walk, maxDepth
       let meanwhile: string | undefined;
       if (to === denying[direction] || passing[direction].includes(from)) meanwhile = to;
       else if (from === denying[direction] || passing[direction].includes(to)) meanwhile = from;
-      else if (before.depth(from) + after.depth(to) <= maxDepth)
+      else if (before.depth(from) + after.depth(to) <= MAX_DEPTH)
         meanwhile = copy(direction, to, from);
       known.set(key, meanwhile);
       return meanwhile;

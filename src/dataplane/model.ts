@@ -109,6 +109,11 @@ export const frameChains = {
   /** Denied by policies that are only audited: count, and go on as if allowed. */
   auditEgress: 'a_eg',
   auditIngress: 'a_in',
+  /** No NetworkPolicy admits it, but a setting may exempt it from that tier; otherwise as above. */
+  exemptEgress: 'x_eg',
+  exemptIngress: 'x_in',
+  exemptAuditEgress: 'xa_eg',
+  exemptAuditIngress: 'xa_in',
 } as const;
 
 /** Address of a local pod → the chain that decides for it. */
@@ -127,9 +132,9 @@ export interface NodeProgram {
   readonly options: DataplaneOptions;
   /** Parts of the frame that follow from settings. */
   readonly frame: {
-    /** S161 `allow`: connections of pods to addresses of their own node are not looked at. */
+    /** S161, S307 `allow`: NetworkPolicy does not keep pods from addresses of their own node; the other tiers do. */
     readonly podToOwnNode: 'policy' | 'allow';
-    /** S166 `allow`: a pod that reaches itself through a Service is let pass. */
+    /** S166, S304 `allow`: nor from themselves through a Service. */
     readonly selfThroughService: 'policy' | 'allow';
   };
   /** This node's pod ranges, canonical CIDRs; an address in them without a pod is unknown. */

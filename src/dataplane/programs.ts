@@ -32,11 +32,6 @@ interface Entry {
   readonly peers: readonly Peer[];
 }
 
-const auditChains = {
-  Egress: frameChains.auditEgress,
-  Ingress: frameChains.auditIngress,
-} as const;
-
 /** One direction of some pods, complete: the target that decides, and what it leads to. */
 export interface Program {
   readonly target: string;
@@ -139,7 +134,7 @@ function compileDirection(
   const scene: Scene = {
     allow,
     deny,
-    isolationEnd: auditedOnly ? auditChains[direction] : deny,
+    isolationEnd: isolationEnd(direction, auditedOnly, settings),
     isolated,
     end: direction === 'Egress' ? 'destination' : 'source',
     about,
@@ -180,6 +175,29 @@ function compileDirection(
   }
   rules.push({ kind: 'goto', when: [], target: others });
   return objects.target(direction === 'Egress' ? 'e' : 'i', rules, about);
+}
+
+/** Where traffic goes that no NetworkPolicy admits. Exemptions are of this tier only (S304, S307). */
+function isolationEnd(direction: Direction, auditedOnly: boolean, settings: Settings): string {
+  const exempt =
+    settings.selfThroughService === 'allow' ||
+    (direction === 'Egress' && settings.podToOwnNode === 'allow');
+  const [enforced, audited, exemptEnforced, exemptAudited] =
+    direction === 'Egress'
+      ? [
+          frameChains.denyEgress,
+          frameChains.auditEgress,
+          frameChains.exemptEgress,
+          frameChains.exemptAuditEgress,
+        ]
+      : [
+          frameChains.denyIngress,
+          frameChains.auditIngress,
+          frameChains.exemptIngress,
+          frameChains.exemptAuditIngress,
+        ];
+  if (exempt) return auditedOnly ? exemptAudited : exemptEnforced;
+  return auditedOnly ? audited : enforced;
 }
 
 interface Scene {

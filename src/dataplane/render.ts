@@ -176,15 +176,10 @@ export function rangeChains(
   const each = (rule: (family: Family, cidr: string) => string): string[] =>
     families.flatMap((family) => podCidrs[family].map((cidr) => rule(family, cidr)));
   const unknown = options.unknownPod === 'deny';
-  const self = program.frame.selfThroughService === 'allow';
   const egress = (form: Form): string[] => [
     ...families.flatMap((family) => {
       const source = address[form]('source', family);
-      const pair = `${source} . ${address[form]('destination', family)}`;
-      return [
-        ...(self ? [`${pair} @${selfGroup(family)} goto c_ok`] : []),
-        `${source} vmap @${dispatchMap('Egress', family, form)}`,
-      ];
+      return [`${source} vmap @${dispatchMap('Egress', family, form)}`];
     }),
     ...(unknown
       ? each((family, cidr) => `${address[form]('source', family)} ${cidr} goto u_eg`)
@@ -311,6 +306,30 @@ export function frameOf(
             : []),
           'counter drop',
         ];
+  const exemptions = (direction: Direction): string[] => {
+    const target = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
+    return [
+      ...(frame.selfThroughService === 'allow'
+        ? families.map((family) => {
+            const read = address.connection;
+            return `${read('source', family)} . ${read('destination', family)} @${selfGroup(family)} goto ${target}`;
+          })
+        : []),
+      ...(direction === 'Egress' && frame.podToOwnNode === 'allow'
+        ? [`fib daddr type local goto ${target}`]
+        : []),
+    ];
+  };
+  const exempting: Record<string, readonly string[]> =
+    frame.selfThroughService === 'allow' || frame.podToOwnNode === 'allow'
+      ? {
+          // Not by way of the other chains: the kernel limits how many may follow each other.
+          x_eg: [...exemptions('Egress'), ...denial('Egress')],
+          x_in: [...exemptions('Ingress'), ...denial('Ingress')],
+          xa_eg: [...exemptions('Egress'), ...audit('Egress')],
+          xa_in: [...exemptions('Ingress'), ...audit('Ingress')],
+        }
+      : {};
   const epochs = epochChains(options, epoch);
   const last = auditing ? 'counter accept' : 'counter drop';
   const chains: Record<string, readonly string[]> = {
@@ -318,6 +337,7 @@ export function frameOf(
     d_in: denial('Ingress'),
     a_eg: audit('Egress'),
     a_in: audit('Ingress'),
+    ...exempting,
     d_loose: [last],
     // A pod's gateway may stand inside the pod range: it is the node, not an unknown pod.
     u_in: ['fib daddr type local goto c_ok', 'counter goto d_in'],
@@ -362,11 +382,7 @@ export function frameOf(
   const hooks = [
     // New connections first. Whoever comes back from there ran off a chain, and never gets a second try.
     `  chain h_forward {\n${hook('forward')}    ct state new jump c_eg_n\n    jump c_est\n    ct state new ${last}\n    jump c_eval\n    ${last}\n  }`,
-    ...(frame.podToOwnNode === 'allow'
-      ? []
-      : [
-          `  chain h_input {\n${hook('input')}    iifname "lo" accept\n    jump c_est\n    jump c_pods\n  }`,
-        ]),
+    `  chain h_input {\n${hook('input')}    iifname "lo" accept\n    jump c_est\n    jump c_pods\n  }`,
     // What the node itself sends is free (S160); what it sends in a pod's name (IPVS, proxies) is not.
     // A refusal of ours is such a packet too, and opens nothing.
     `  chain h_output {\n${hook('output')}    oifname "lo" accept\n    fib saddr type local accept\n${

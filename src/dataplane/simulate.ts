@@ -42,7 +42,6 @@ export function simulate(
   path: Path = 'forward',
 ): SimulatedVerdict {
   if (path === 'from-node') return allowed;
-  if (path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow') return allowed;
   return judge(program, stateOf(program), packet, path);
 }
 
@@ -88,39 +87,56 @@ function judgeStrictly(
 
   if (path === 'from-pod-to-node' && !state.locals[family].has(source) && !inRange(packet.source))
     return allowed;
-  const hairpin = program.frame.selfThroughService === 'allow' && source === destination;
-  if (hairpin && state.locals[family].has(source)) return allowed;
+  const hairpin =
+    program.frame.selfThroughService === 'allow' &&
+    source === destination &&
+    state.locals[family].has(source);
+  const toNode = path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow';
+  const exempt = { Egress: hairpin || toNode, Ingress: hairpin };
 
-  if (judgeLeg(state, 'Egress', packet) === 'denied')
+  if (judgeLeg(state, 'Egress', packet, exempt.Egress) === 'denied')
     return { outcome: 'denied', direction: 'Egress', unknownPod: false };
   if (!state.dispatch.Egress[family].has(source) && inRange(packet.source))
     return { outcome: 'denied', direction: 'Egress', unknownPod: true };
-  if (judgeLeg(state, 'Ingress', packet) === 'denied')
+  if (judgeLeg(state, 'Ingress', packet, exempt.Ingress) === 'denied')
     return { outcome: 'denied', direction: 'Ingress', unknownPod: false };
   const known = state.dispatch.Ingress[family].has(destination);
   if (!known && path === 'forward' && inRange(packet.destination))
     return { outcome: 'denied', direction: 'Ingress', unknownPod: true };
   for (const direction of ['Egress', 'Ingress'] as const)
-    if (legEnd(state, direction, packet) === auditChains[direction])
+    if (softened(direction, legEnd(state, direction, packet), exempt[direction]))
       return { outcome: 'allowed', audited: direction };
   return allowed;
 }
 
-const auditChains = {
-  Egress: frameChains.auditEgress,
-  Ingress: frameChains.auditIngress,
+const exemptChains = {
+  Egress: [frameChains.exemptEgress, frameChains.exemptAuditEgress],
+  Ingress: [frameChains.exemptIngress, frameChains.exemptAuditIngress],
 } as const;
 
-/** One side's decision; undefined when that side is no local pod. */
+/** Whether the end is one that lets pass what it records. */
+function softened(direction: Direction, end: string | undefined, exempt: boolean): boolean {
+  return direction === 'Egress'
+    ? end === frameChains.auditEgress || (!exempt && end === frameChains.exemptAuditEgress)
+    : end === frameChains.auditIngress || (!exempt && end === frameChains.exemptAuditIngress);
+}
+
+/**
+ * One side's decision; undefined when that side is no local pod.
+ *
+ * @param exempt whether a setting takes the packet out of NetworkPolicy's hands
+ */
 export function judgeLeg(
   state: TableState,
   direction: Direction,
   packet: Packet,
+  exempt = false,
 ): 'allowed' | 'denied' | undefined {
   const end = legEnd(state, direction, packet);
   if (end === 'no local pod') return undefined;
   const passes = direction === 'Egress' ? frameChains.ingress : frameChains.accept;
-  return end === passes || end === auditChains[direction] ? 'allowed' : 'denied';
+  if (exempt && exemptChains[direction].some((chain) => chain === end)) return 'allowed';
+  return end === passes || softened(direction, end, exempt) ? 'allowed' : 'denied';
 }
 
 function legEnd(state: TableState, direction: Direction, packet: Packet): string | undefined {
@@ -268,7 +284,6 @@ export function createMemoryBackend(): MemoryBackend {
     send: (packet, path = 'forward') => {
       const state = tables.find(({ hooked }) => hooked);
       if (program === undefined || state === undefined || path === 'from-node') return allowed;
-      if (path === 'from-pod-to-node' && program.frame.podToOwnNode === 'allow') return allowed;
       const verdict = judge(program, state, packet, path);
       const against = verdict.outcome === 'denied' ? verdict.direction : verdict.audited;
       if (against !== undefined && program.options.observe)

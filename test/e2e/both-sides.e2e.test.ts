@@ -7,6 +7,8 @@ import { compileNode, createBackend, interactiveRunner } from '../../src/datapla
 import type { InteractiveRunner, NodeProgram } from '../../src/dataplane/index.ts';
 import { buildSnapshot } from '../../src/engine/build.ts';
 import type { KubeObject } from '../../src/k8s/types.ts';
+import { seededDraw } from '../arbitrary/draw.ts';
+import { changed, randomObjects } from '../arbitrary/one-change.ts';
 import { clusterObjects, networkPolicy, pods } from '../contract/dataplane.ts';
 import { address, address6, canMakeBed, makeBed } from './dataplane/bed.ts';
 import type { Bed, PodProcess } from './dataplane/bed.ts';
@@ -18,6 +20,7 @@ import { withLabels } from './enforcement/objects.ts';
 const impossible = await canMakeBed();
 if (impossible !== undefined) console.warn(`floods of both sides skipped: ${impossible}`);
 const soak = process.env['PODWALL_SOAK'] === '1';
+const seed = Number(process.env['PODWALL_SEED'] ?? Date.now() % 0x7fffffff);
 const flips = soak ? 2000 : 60;
 
 const to = (name: string): string[] =>
@@ -121,6 +124,30 @@ describe.skipIf(impossible !== undefined).each(['routed', 'bridge'] as const)(
       expect(commits).toBeGreaterThan(flips * 3);
       expect(Math.min(result.denied, result.allowed)).toBeGreaterThan(commits * 5);
     });
+
+    if (wiring === 'routed')
+      it(`the kernel takes every step of random updates, with tiers and audit (seed ${seed})`, async () => {
+        const draw = seededDraw(seed);
+        const backend = createBackend({ nft: runner.run, collectAfterMs: 0 });
+        let commits = 0;
+        for (let round = 0; round < (soak ? 100 : 20); round++) {
+          let objects = randomObjects(draw);
+          for (let change = 0; change < 12; change++) {
+            const { snapshot } = buildSnapshot(
+              objects.map((object) => ({ object })),
+              {
+                settings: { podToOwnNode: 'allow', selfThroughService: 'allow' },
+              },
+            );
+            const { transactions } = await backend.apply(compileNode(snapshot, 'n'));
+            commits += transactions.length;
+            objects = changed(draw, objects);
+          }
+        }
+        await backend.cleanup();
+        console.info(`random updates: ${commits} commits`);
+        expect(commits).toBeGreaterThan(100);
+      });
 
     // On routed pods flood.e2e.test.ts does the same at length.
     if (wiring === 'bridge')

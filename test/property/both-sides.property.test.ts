@@ -16,78 +16,16 @@ import type { KubeObject } from '../../src/k8s/types.ts';
 import type { Snapshot } from '../../src/engine/snapshot.ts';
 import { sameAddress } from '../../src/net/address.ts';
 import type { Address } from '../../src/net/address.ts';
+import { changed, randomObjects } from '../arbitrary/one-change.ts';
 import { pick, seededDraw } from '../arbitrary/draw.ts';
 import type { Draw } from '../arbitrary/draw.ts';
-import { clusterPolicy, namespace, networkPolicy, node, pod } from '../cluster.ts';
 
 const { PODWALL_CASES, PODWALL_SEED } = process.env;
 const seed = PODWALL_SEED === undefined ? Date.now() % 0x7fffffff : Number(PODWALL_SEED);
 const cases = Number(PODWALL_CASES ?? 600);
 
-const labels = ['x', 'y', 'z'] as const;
-
 const snapshotOf = (objects: readonly KubeObject[]): Snapshot =>
   buildSnapshot(objects.map((object) => ({ object: structuredClone(object) }))).snapshot;
-
-function randomPod(draw: Draw, number: number): KubeObject {
-  return pod(`a/p${number}`, {
-    labels: { l: pick(draw, labels) },
-    ips: [`10.0.0.${number + 1}`, `fd00::${number + 1}`],
-    node: 'n',
-  });
-}
-
-const selected = (draw: Draw): object => ({
-  podSelector: { matchLabels: { l: pick(draw, labels) } },
-});
-
-function randomPolicy(draw: Draw, number: number): KubeObject {
-  const rule = (peers: 'from' | 'to'): object => ({
-    [peers]: Array.from({ length: draw.integer(1, 2) }, () => selected(draw)),
-    ...(draw.integer(0, 3) === 0 ? { ports: [{ port: 80 }] } : {}),
-  });
-  const rules = (peers: 'from' | 'to'): object[] =>
-    Array.from({ length: draw.integer(0, 2) }, () => rule(peers));
-  if (draw.integer(0, 4) > 0)
-    return networkPolicy(`a/np${number}`, {
-      ...selected(draw),
-      policyTypes: pick(draw, [['Ingress'], ['Egress'], ['Ingress', 'Egress']]),
-      ingress: rules('from'),
-      egress: rules('to'),
-    });
-  const tiered = (peers: 'from' | 'to'): object[] =>
-    Array.from({ length: draw.integer(0, 2) }, () => ({
-      action: pick(draw, ['Accept', 'Deny', 'Pass']),
-      [peers]: [{ pods: { ...selected(draw), namespaceSelector: {} } }],
-    }));
-  return clusterPolicy(`cnp${number}`, {
-    tier: pick(draw, ['Admin', 'Baseline']),
-    priority: number,
-    subject: { pods: { ...selected(draw), namespaceSelector: {} } },
-    ingress: tiered('from'),
-    egress: tiered('to'),
-  });
-}
-
-function randomObjects(draw: Draw): KubeObject[] {
-  return [
-    namespace('a'),
-    node('n', ['192.168.0.1']),
-    ...Array.from({ length: 4 }, (_, number) => randomPod(draw, number)),
-    ...Array.from({ length: draw.integer(2, 5) }, (_, number) => randomPolicy(draw, number)),
-  ];
-}
-
-/** One object later: a pod's labels, or a policy that comes, goes or says something else. */
-function changed(draw: Draw, objects: readonly KubeObject[]): KubeObject[] {
-  const next = [...objects];
-  const at = draw.integer(2, next.length - 1);
-  const number = at - 6;
-  if (number < 0) next[at] = randomPod(draw, at - 2);
-  else if (draw.integer(0, 3) === 0) next.splice(at, 1);
-  else next[at] = randomPolicy(draw, number);
-  return next;
-}
 
 interface Legs {
   readonly phase: string;

@@ -103,6 +103,7 @@ it(`node programs decide as the engine does (seed ${seed})`, () => {
     otherProtocols: fc.constantFrom<Settings['otherProtocols']>('portless-rules', 'allow', 'deny'),
     terminatedPods: fc.constantFrom<Settings['terminatedPods']>('ignore', 'include'),
     baselineSkip: fc.constantFrom<Settings['baselineSkip']>('per-direction', 'per-pod'),
+    podToOwnNode: fc.constantFrom<Settings['podToOwnNode']>('policy', 'allow'),
   });
   fc.assert(
     fc.property(

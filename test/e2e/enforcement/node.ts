@@ -167,7 +167,7 @@ for (my $i = 0; $i < ${wanted}; $i++) { send(S, $head . pack("nnnn", 1024 + $i %
       const backend = createBackend({
         nft: (script) =>
           plain(
-            /^list/.test(script) || refuse-- <= 0
+            script.startsWith('list') || refuse-- <= 0
               ? script
               : `${script}add rule inet none none accept\n`,
           ),

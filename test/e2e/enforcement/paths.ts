@@ -1,6 +1,6 @@
 /** Lessons about ways that are not simply pod to pod: nodes, Services, node ports, hairpins, ICMP, neighbours. */
 import { expect, it } from 'vitest';
-import { networkPolicy, pods } from '../../contract/dataplane.ts';
+import { clusterPolicy, networkPolicy, pods } from '../../contract/dataplane.ts';
 import type { LessonCluster } from './cluster.ts';
 import type { Each } from './identity.ts';
 import { countArrivals, sendRaw, udpPacket } from './raw.ts';
@@ -85,6 +85,56 @@ export function pathLessons(each: Each): void {
         'db vip-10 TCP/8080': true,
         'db vip-11 TCP/8080': false,
         'front vip-10 TCP/8080': false,
+      });
+      await cluster.services([]);
+    }));
+
+  it('S161, S166, S304, S307: what settings exempt, they exempt from NetworkPolicy and from nothing else', () =>
+    each(async (cluster) => {
+      await cluster.services([{ host: 10, port: 8080, pod: 'db', targetPort: 80 }]);
+      const settings = { podToOwnNode: 'allow', selfThroughService: 'allow' } as const;
+      const flows = {
+        'db node-2 TCP/80': false,
+        'front db TCP/80': false,
+        'db dev2 TCP/80': false,
+      };
+      await cluster.enforcePolicies([denyAll], { settings });
+      await cluster.expectFlows({
+        ...flows,
+        'db node-1 TCP/80': true,
+        'db vip-10 TCP/8080': true,
+        'stranger node-1 TCP/80': false,
+      });
+      await cluster.enforcePolicies(
+        [
+          denyAll,
+          clusterPolicy('admin', 'Admin', 1, {
+            subject: {
+              pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: 'db' } } },
+            },
+            egress: [
+              {
+                action: 'Deny',
+                to: [
+                  {
+                    networks: cluster.families.map(
+                      (family) => `${cluster.address('node-1', family)}/${family === 4 ? 32 : 128}`,
+                    ),
+                  },
+                  { pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: 'db' } } } },
+                ],
+              },
+            ],
+          }),
+        ],
+        { settings },
+      );
+      await cluster.expectFlows({
+        ...flows,
+        'db node-1 TCP/80': false,
+        'db vip-10 TCP/8080': false,
+        'front node-1 TCP/80': true,
+        'db db TCP/80': true,
       });
       await cluster.services([]);
     }));

@@ -16,6 +16,7 @@ import type { ReflectorStatus } from '../client/reflector.ts';
 import { policyResources, resourceName } from '../client/resource.ts';
 import type { Connection } from '../client/transport.ts';
 import {
+  conntrackSweeper,
   createBackend,
   defaultDataplaneOptions,
   interactiveRunner,
@@ -121,6 +122,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const nft = interactiveRunner(netns);
   const backend = createBackend({
     nft: nft.run,
+    sweepMarks: conntrackSweeper(netns),
+    onSweepFailure: (error) =>
+      log.warn(
+        { error: errorText(error) },
+        'epochs have run out and marks of connections cannot be cleared: every packet is judged, which is safe and slower',
+      ),
     ...(options.dataplane === undefined ? {} : { options: options.dataplane }),
   });
 

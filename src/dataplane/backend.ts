@@ -77,10 +77,12 @@ export interface BackendOptions {
   /** Pause before unreachable objects are deleted, in milliseconds, for packets still inside; default 10. */
   readonly collectAfterMs?: number;
   /**
-   * Clears the mask's bits of every conntrack mark; called when epochs have run out. Until it has
-   * succeeded every packet is judged, which is safe but slower. Without it: for good.
+   * Clears the mask's bits of every conntrack mark; called when epochs have run out, while updates go
+   * on. Until it has succeeded every packet is judged, which is safe but slower. Without it: for good.
    */
   readonly sweepMarks?: (mask: number) => Promise<void>;
+  /** Told why marks could not be swept; it is tried again with an update a minute later or more. */
+  readonly onSweepFailure?: (error: unknown) => void;
   /** Called before each transaction; a test may end the process there. */
   readonly onTransaction?: (phase: Phase, script: string) => void;
 }
@@ -132,8 +134,7 @@ export function createBackend(settings: BackendOptions): Backend {
   ): Promise<void> => {
     const state = belief as TableState[];
     for (const transaction of transactions) {
-      if (transaction.phase === 'collect')
-        await new Promise((resolve) => setTimeout(resolve, settings.collectAfterMs ?? 10));
+      if (transaction.phase === 'collect') await pause(settings.collectAfterMs ?? 10);
       const script = transactionText(transaction, desired);
       settings.onTransaction?.(transaction.phase, script);
       const start = performance.now();
@@ -154,6 +155,36 @@ export function createBackend(settings: BackendOptions): Backend {
       }
       applyOperations(table, transaction.operations);
     }
+  };
+
+  let sweeping = false;
+  let sweepAgain = 0;
+  /** Nobody marks connections while epochs have run out: what is swept stays so. */
+  const sweepSoon = (desired: NodeProgram): void => {
+    const { sweepMarks } = settings;
+    if (sweepMarks === undefined || sweeping || Date.now() < sweepAgain) return;
+    sweeping = true;
+    const begin = async (): Promise<void> => {
+      // Packets inside may still mark by the rules before.
+      await pause(settings.collectAfterMs ?? 10);
+      await sweepMarks(options.markMask);
+      await enqueue(async () => {
+        const current = belief?.find((state) => state.hooked);
+        if (current?.epoch !== 0) return;
+        const operations = [{ kind: 'epoch', from: 0, to: 1 }] as const;
+        await commit([{ phase: 'switch', table: current.table, operations }], desired, []);
+      });
+    };
+    begin()
+      .catch((error: unknown) => {
+        sweepAgain = Date.now() + 60_000;
+        // If it was the commit that failed, the kernel is not what it was taken for.
+        if (error instanceof NftError) belief = undefined;
+        settings.onSweepFailure?.(error);
+      })
+      .finally(() => {
+        sweeping = false;
+      });
   };
 
   const applyNow = async (desired: NodeProgram, delta?: ProgramDelta): Promise<ApplyReport> => {
@@ -194,11 +225,7 @@ export function createBackend(settings: BackendOptions): Backend {
         desired.dispatch.Ingress[family].size + desired.dispatch.Egress[family].size > 0,
     );
     const current = (belief ?? []).find((state) => state.hooked);
-    if (current?.epoch === 0 && settings.sweepMarks !== undefined) {
-      await settings.sweepMarks(options.markMask);
-      const operations = [{ kind: 'epoch', from: 0, to: 1 }] as const;
-      await commit([{ phase: 'switch', table: current.table, operations }], desired, done);
-    }
+    if (current?.epoch === 0) sweepSoon(desired);
     return { transactions: done, epoch: current?.epoch ?? 0, reread, partial, enforcedAt };
   };
 
@@ -280,6 +307,10 @@ function reasonOf({ code, stderr }: NftResult): string {
   if (code !== null) return `exit code ${code}`;
   // Seen with nft 1.0.6: it reads the sets of all tables before it changes one of them.
   return 'it was ended by a signal. nft crashes on sets of a newer nft, whichever table holds them: install a newer nft for podwall, or remove that table';
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function firstLine(text: string): string {

@@ -6,6 +6,7 @@ export { createBackend, NftError } from './backend.ts';
 export type { ApplyReport, Backend, BackendOptions } from './backend.ts';
 export { defaultDataplaneOptions } from './model.ts';
 export type { DataplaneOptions, Drop, LocalPod, NodeProgram, ProgramDelta } from './model.ts';
+export { conntrackSweeper } from './marks.ts';
 export { renderProgram } from './render.ts';
 export { interactiveRunner, spawnRunner } from './runner.ts';
 export type { InteractiveRunner, NftResult, NftRunner, RunnerOptions } from './runner.ts';

@@ -433,9 +433,48 @@ describe('backend', () => {
     for (let i = 1; swept.length === 0 && i < 300; i++) {
       last = report.epoch;
       report = await backend.apply(programs[i % 2] as NodeProgram);
+      if (report.epoch === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     expect(last).toBe(255);
+    expect(report.epoch).toBe(0);
     expect(swept).toEqual([0xff]);
-    expect(report.epoch).toBe(1);
+    expect((await backend.apply(programs[0] as NodeProgram)).epoch).toBeLessThan(3);
+    expect((await backend.apply(programs[1] as NodeProgram)).epoch).toBeGreaterThan(0);
+  });
+
+  it('marks that cannot be swept: every packet stays judged, updates go on, it is said', async () => {
+    const failures: unknown[] = [];
+    const backend = createBackend({
+      options: { markMask: 0xff },
+      collectAfterMs: 0,
+      sweepMarks: () => Promise.reject(new Error('no conntrack')),
+      onSweepFailure: (error) => failures.push(error),
+      nft: async (script) =>
+        script.startsWith('list')
+          ? { code: 1, stdout: '', stderr: 'No such file or directory' }
+          : { code: 0, stdout: '', stderr: '' },
+    });
+    const programs = [fromWeb, fromWebAndApp].map((spec) =>
+      program(objects(base, spec), { markMask: 0xff }),
+    );
+    let report = await backend.apply(programs[0] as NodeProgram);
+    for (let i = 1; report.epoch !== 0 && i < 300; i++)
+      report = await backend.apply(programs[i % 2] as NodeProgram);
+    while (failures.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    for (let i = 0; i < 3; i++)
+      expect((await backend.apply(programs[i % 2] as NodeProgram)).epoch).not.toBe(1);
+    expect(failures).toEqual([expect.objectContaining({ message: 'no conntrack' })]);
+  });
+
+  it('a new table while epochs have run out goes on without: old marks are still there', () => {
+    const old = emptyTable('podwall');
+    const desired = program(objects(base, fromWeb));
+    for (const { operations } of plan(desired, [], 7)) applyOperations(old, operations);
+    old.epoch = 0;
+    const next = program(objects(base, fromWeb), { deny: 'reject' });
+    const [first] = plan(next, [old], 9);
+    expect(first?.operations[0]).toMatchObject({ kind: 'frame', epoch: 0 });
+    old.epoch = 0xffff;
+    expect(plan(next, [old], 9)[0]?.operations[0]).toMatchObject({ kind: 'frame', epoch: 0 });
   });
 });

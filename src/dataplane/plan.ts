@@ -60,7 +60,7 @@ export function plan(
   // Another frame, a damaged one, or none: a second table beside the first. While both stand, both must agree.
   const { table } = desired.options;
   const free = base?.table === table ? `${table}_b` : table;
-  const epoch = base === undefined ? firstEpoch : nextEpoch(base.epoch, desired) || 1;
+  const epoch = base === undefined ? firstEpoch : nextEpoch(base.epoch, desired);
   const leftover = actual.find((state) => state.table === free);
   return [
     ...(leftover === undefined

@@ -1,9 +1,9 @@
-/** The long-lived nft in a private network namespace. */
+/** The long-lived nft, and the sweep of marks, in a private network namespace. */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { interactiveRunner } from '../../src/dataplane/index.ts';
+import { conntrackSweeper, interactiveRunner } from '../../src/dataplane/index.ts';
 import type { InteractiveRunner } from '../../src/dataplane/index.ts';
 import { canMakeBed, makeBed } from './dataplane/bed.ts';
 import type { Bed } from './dataplane/bed.ts';
@@ -59,5 +59,40 @@ describe.skipIf(impossible !== undefined)('the long-lived nft', () => {
   it('leaves no file behind, however it ends: its file has no name', async () => {
     expect(await runner.run(many('again', 3000))).toMatchObject({ code: 0 });
     expect(readdirSync(folder)).toEqual([]);
+  });
+
+  it('marks are cleared in the bits of the mask, of both families, and the rest stays', async (context) => {
+    const inside = (command: string): Promise<string> => bed.sh(`ip netns exec node-1 ${command}`);
+    const marks = async (family: string): Promise<(string | undefined)[]> =>
+      [...(await inside(`conntrack -L -f ${family} -p udp`)).matchAll(/mark=(\d+)/g)].map(
+        ([, mark]) => mark,
+      );
+    const sweep = conntrackSweeper({ netns: bed.netns('node-1') });
+    try {
+      await inside('conntrack -V');
+    } catch {
+      console.warn('sweep of marks skipped: conntrack is not installed');
+      await expect(sweep(0xffff0000)).rejects.toThrow('conntrack is not installed');
+      context.skip();
+    }
+    await inside('ip link set lo up');
+    await inside(`nft -f - <<'END'
+table inet marks {
+  chain out {
+    type filter hook output priority 0
+    ct mark set 0x00050007
+  }
+}
+END`);
+    // Nothing there yet: no failure.
+    await sweep(0xffff0000);
+    for (const host of ['127.0.0.1', '::1']) await inside(`bash -c 'echo x > /dev/udp/${host}/9'`);
+    expect([await marks('ipv4'), await marks('ipv6')]).toEqual([
+      [String(0x50007)],
+      [String(0x50007)],
+    ]);
+    await sweep(0xffff0000);
+    expect([await marks('ipv4'), await marks('ipv6')]).toEqual([['7'], ['7']]);
+    await sweep(0xffff0000);
   });
 });

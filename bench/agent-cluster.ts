@@ -40,7 +40,7 @@ export function cluster(podCount: number, policyCount: number): KubeObject[] {
         phase: 'Running',
         podIP: `10.${node >> 8}.${node & 255}.${10 + Math.floor(i / nodes)}`,
       },
-    } as KubeObject);
+    });
   }
   for (let i = 0; i < policyCount; i += 1) {
     objects.push({
@@ -63,7 +63,7 @@ export function cluster(podCount: number, policyCount: number): KubeObject[] {
           },
         ],
       },
-    } as KubeObject);
+    });
   }
   return objects;
 }

@@ -92,7 +92,7 @@ function makePod(index: number, revision = 0): KubeObject {
       conditions,
     },
   };
-  return object as KubeObject;
+  return object;
 }
 
 async function serve(): Promise<void> {
@@ -113,7 +113,7 @@ async function serve(): Promise<void> {
         podSelector: { matchLabels: { app: `web-${i}` } },
         ingress: [{ from: [{ podSelector: {} }], ports: [{ port: 8080 }] }],
       },
-    } as KubeObject);
+    });
   }
   api.compact();
   let revision = 0;

@@ -184,7 +184,7 @@ function firstReader(namespace: string): ReachChange {
       kind: 'NetworkPolicy',
       metadata: { namespace, name: 'reader' },
       spec: { podSelector: { matchLabels: { [unread]: 'yes' } }, policyTypes: ['Ingress'] },
-    } as KubeObject,
+    },
   ]).policies;
   if (policy === undefined) throw new Error('the policy is not valid');
   return { kind: 'policy', key: policy.ref.key, policy };

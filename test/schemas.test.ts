@@ -157,7 +157,7 @@ describe('documents follow their schemas', () => {
     const items = objects
       .filter(({ object }) => object.kind !== 'Node')
       .map(({ object }) => object);
-    await lab.apply(items as never);
+    await lab.apply(items);
     const report = await lab.probe({ ports: [{ protocol: 'TCP', port: 80 }] });
     await lab.down();
     expect(report.results.length).toBeGreaterThan(3);

@@ -41,7 +41,7 @@ async function startFake(behaviour: Behaviour): Promise<Fake> {
       };
       if (method === 'POST') {
         const body = JSON.parse(text) as { kind: string; metadata: { name: string } };
-        bodies.push(body as unknown as Record<string, unknown>);
+        bodies.push(body);
         if (body.kind === 'Namespace') fake.namespaces += 1;
         if (body.kind === 'NetworkPolicy') policies.push(body.metadata.name);
         return answer(body, 201);

@@ -56,7 +56,7 @@ function policy(namespace: string, name: string, spec: object): KubeObject {
     kind: 'NetworkPolicy',
     metadata: { name, namespace },
     spec: { podSelector: { matchLabels: listenerLabels }, policyTypes: ['Ingress'], ...spec },
-  } as KubeObject;
+  };
 }
 
 /** Nobody may reach the listener. */

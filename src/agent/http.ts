@@ -107,7 +107,7 @@ export function askSocket(socketPath: string, path: string): Promise<unknown> {
         try {
           resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')));
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       });
     });

@@ -424,7 +424,7 @@ function routeTo4(destination: string, mask: string): string | undefined {
   if (!/^[0-9A-F]{8}$/i.test(destination) || !/^[0-9A-F]{8}$/i.test(mask)) return undefined;
   const bytes = destination.match(/../g)?.map((byte) => parseInt(byte, 16)) ?? [];
   const bits = parseInt(mask, 16).toString(2).replaceAll('0', '').length;
-  return `${bytes.reverse().join('.')}/${bits}`;
+  return `${bytes.toReversed().join('.')}/${bits}`;
 }
 
 /** Base chains, flowtables and rules in a listing of somebody's table. */

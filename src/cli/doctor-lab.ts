@@ -32,7 +32,7 @@ function pod(
       ...(node === undefined ? {} : { nodeName: node }),
       containers: [{ name: 'doctor', image: 'doctor', ports: [{ containerPort: port }] }],
     },
-  } as KubeObject;
+  };
 }
 
 export function createLabSite(
@@ -44,7 +44,7 @@ export function createLabSite(
   return {
     async prepare() {
       await lab.apply([
-        { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } } as KubeObject,
+        { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
         pod(namespace, 'listener', listenerLabels, port, node),
         pod(namespace, 'client', clientLabels, port, undefined),
       ]);

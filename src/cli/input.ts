@@ -86,7 +86,7 @@ export function parseSettings(pairs: readonly string[] = []): Partial<Settings> 
     }
     result[name] = value;
   }
-  return result as Partial<Settings>;
+  return result;
 }
 
 /** Reads everything that was named; without `-f` and `-k` the live cluster. */

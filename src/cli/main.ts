@@ -24,7 +24,7 @@ function version(): string {
 /** The process as an `Io`. Colour follows NO_COLOR, FORCE_COLOR and the terminal. */
 export function processIo(signal: AbortSignal): Io {
   const env = process.env;
-  const isTty = Boolean(process.stdout.isTTY);
+  const isTty = process.stdout.isTTY ?? false;
   const forced = env['FORCE_COLOR'] !== undefined && env['FORCE_COLOR'] !== '0';
   const color = !env['NO_COLOR'] && (forced || (isTty && env['TERM'] !== 'dumb'));
   return {

@@ -22,7 +22,7 @@ export async function runCredentialPlugin(
   options: { env?: NodeJS.ProcessEnv; timeoutMs?: number; stdinIsTty?: boolean } = {},
 ): Promise<ExecCredential> {
   const what = `credential plugin ${exec.command}`;
-  const stdinIsTty = options.stdinIsTty ?? Boolean(process.stdin.isTTY);
+  const stdinIsTty = options.stdinIsTty ?? process.stdin.isTTY ?? false;
   if (exec.interactiveMode === 'Always' && !stdinIsTty) {
     throw new KubeconfigError(`${what} needs a terminal (interactiveMode: Always)`);
   }

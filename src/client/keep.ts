@@ -76,7 +76,7 @@ export function createKeep(
     if (kind === 'Pod' && nonEmptyText(created) && !nonEmptyText(startTimeOf(object))) {
       metadata['creationTimestamp'] = pool.text(created);
     }
-    return { apiVersion, kind, metadata, ...cut(object as unknown as Json, pool) } as KubeObject;
+    return { apiVersion, kind, metadata, ...cut(object, pool) };
   };
 }
 

@@ -10,7 +10,7 @@ function pod(name: string, port: number): KubeObject {
     kind: 'Pod',
     metadata: { name, namespace: 'shop', labels: { app: 'web' } },
     spec: { containers: [{ name: 'c', ports: [{ name: 'http', containerPort: port }] }] },
-  } as KubeObject;
+  };
 }
 
 const objects: readonly KubeObject[] = [
@@ -26,7 +26,7 @@ const objects: readonly KubeObject[] = [
       podSelector: {},
       ingress: [{ from: [{ podSelector: {} }], ports: [{ port: 'http' }] }],
     },
-  } as KubeObject,
+  },
 ];
 
 it('S134: pods that differ in a named port alone are told apart, in all pairs too', () => {

@@ -232,7 +232,7 @@ function defaultPolicies(
   return Array.from({ length: count }, (_, i) => {
     const namespace = i % namespaces;
     const round = Math.floor(i / namespaces);
-    const app = random.pick(apps[namespace]?.length ? (apps[namespace] as string[]) : applications);
+    const app = random.pick(apps[namespace]?.length ? apps[namespace] : applications);
     const name = `policy-${round}`;
     const first = round === 0 ? random.below(100) : 100;
     if (first < 35)
@@ -337,7 +337,7 @@ function realPolicies(
   const apps = appsByNamespace(pods, namespaces);
   return Array.from({ length: count }, (_, i) => {
     const namespace = i % namespaces;
-    const own = apps[namespace]?.length ? (apps[namespace] as string[]) : ['none'];
+    const own = apps[namespace]?.length ? apps[namespace] : ['none'];
     const subject = random.pick(own);
     const ports = [{ protocol: 'TCP', port: 1024 + random.below(8) }];
     const name = `policy-${Math.floor(i / namespaces)}`;

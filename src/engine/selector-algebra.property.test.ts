@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { compileSelector, matches } from '../k8s/selector.ts';
-import type { Labels, LabelSelector } from '../k8s/types.ts';
+import type { Labels } from '../k8s/types.ts';
 import { exampleLabels, implies, isSatisfiable } from './selector-algebra.ts';
 
 const keys = ['a', 'b'];
@@ -24,7 +24,7 @@ const expression = fc.oneof(
 );
 const selector = fc
   .array(expression, { maxLength: 3 })
-  .map((matchExpressions) => compileSelector({ matchExpressions } as LabelSelector));
+  .map((matchExpressions) => compileSelector({ matchExpressions }));
 
 describe('selectors against every set of labels there can be', () => {
   it('implies', () => {

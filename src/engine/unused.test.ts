@@ -12,7 +12,7 @@ function pod(name: string, labels: Record<string, string>, spec: object = {}): K
     kind: 'Pod',
     metadata: { name, namespace: 'shop', labels },
     spec: { containers: [{ name: 'c' }], ...spec },
-  } as KubeObject;
+  };
 }
 
 function policy(name: string, spec: object): KubeObject {
@@ -21,7 +21,7 @@ function policy(name: string, spec: object): KubeObject {
     kind: 'NetworkPolicy',
     metadata: { name, namespace: 'shop' },
     spec,
-  } as KubeObject;
+  };
 }
 
 function unusedIn(...objects: KubeObject[]): ReturnType<typeof findUnused> {

@@ -8,7 +8,7 @@ import type { Snapshot } from './snapshot.ts';
 import { updateReach } from './update-reach.ts';
 
 function namespace(name: string, labels: Record<string, string> = {}): KubeObject {
-  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } } as KubeObject;
+  return { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
 }
 
 function pod(
@@ -22,7 +22,7 @@ function pod(
     kind: 'Pod',
     metadata: { namespace: place, name, labels },
     spec: { containers: [{ name: 'c', ...(port === undefined ? {} : { ports: [port] }) }] },
-  } as unknown as KubeObject;
+  };
 }
 
 function policy(id: string, podSelector: object, ingress: object[]): KubeObject {
@@ -32,7 +32,7 @@ function policy(id: string, podSelector: object, ingress: object[]): KubeObject 
     kind: 'NetworkPolicy',
     metadata: { namespace: place, name },
     spec: { podSelector, policyTypes: ['Ingress'], ingress },
-  } as unknown as KubeObject;
+  };
 }
 
 function snapshotOf(...objects: KubeObject[]): Snapshot {
@@ -74,7 +74,7 @@ describe('updateReach', () => {
         },
         ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
       },
-    } as unknown as KubeObject).policies[0];
+    }).policies[0];
     if (deny === undefined) throw new Error('no policy');
     reach = updateReach(reach, { kind: 'policy', key: deny.ref.key, policy: deny });
     expect(allowed(reach, 'a/y', 'a/x')).toBe('all');

@@ -227,7 +227,7 @@ function sameRef(ref: ObjectRef, { kind, metadata }: KubeObject): boolean {
 /** Without what only servers read. */
 function plain(object: ApiObject): KubeObject {
   const { managedFields: _fields, ...metadata } = object.metadata;
-  return { ...object, metadata } as unknown as KubeObject;
+  return { ...object, metadata };
 }
 
 const rank = (type: ResourceType): number => (type.kind === 'Namespace' ? 0 : 1);

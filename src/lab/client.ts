@@ -97,7 +97,7 @@ export function openLab(stateDir: string): Lab {
 }
 
 export function asLabObject(given: KubeObject | LabObject): LabObject {
-  return 'object' in given ? (given as LabObject) : { object: given as KubeObject };
+  return 'object' in given ? given : { object: given };
 }
 
 /** Objects of one kind, in the order of namespace and name. */

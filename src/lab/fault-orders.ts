@@ -30,7 +30,7 @@ export function orderFault(stateDir: string, order: AdminOrder): Promise<Record<
           const answer = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
             readonly error?: string;
           };
-          if (reply.statusCode === 200) resolve(answer as Record<string, unknown>);
+          if (reply.statusCode === 200) resolve(answer);
           else reject(new LabError(answer.error ?? 'the API refused the order'));
         });
       },

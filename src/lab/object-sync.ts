@@ -39,7 +39,7 @@ export interface SyncTarget {
 /** Everything that decides about packets, as it is now. */
 export function wholeOrder(store: Store): SyncOrder {
   const put = followedTypes().flatMap((type) => store.list(type.bucket).objects);
-  return { put: put as unknown as KubeObject[], gone: [] };
+  return { put: put, gone: [] };
 }
 
 /** Changes within this time go together. */
@@ -145,7 +145,7 @@ function orderOf(events: readonly StoreEvent[], store: Store): SyncOrder {
   for (const event of events) {
     const object = store.get(event.bucket, event.key);
     if (object !== undefined) {
-      put.push(object as unknown as KubeObject);
+      put.push(object);
       continue;
     }
     const { kind, metadata } = event.object;

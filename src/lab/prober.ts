@@ -109,7 +109,7 @@ function udp(task: ProbeTask): Promise<Seen> {
       question();
     };
     socket.bind(task.localAddress === undefined ? {} : { address: task.localAddress }, () =>
-      socket.connect(task.port, task.address, started as () => void),
+      socket.connect(task.port, task.address, started),
     );
     timers.push(
       setTimeout(question, task.timeoutMs * 0.35),

@@ -66,7 +66,7 @@ export function readFullYaml(text: string, base: number): YamlDocument[] {
   });
   try {
     for (const document of composer.compose(tokens(), false, text.length))
-      if (deepAt < 0) documents.push(convert(document as Document.Parsed, text, base));
+      if (deepAt < 0) documents.push(convert(document, text, base));
   } catch (error) {
     if (deepAt < 0)
       documents.push(
@@ -286,7 +286,7 @@ function convertList(
     // In a flow list `[a: b]` is a mapping of one entry, which the package keeps as a pair.
     const converted =
       item !== null && 'key' in item && 'value' in item && !('range' in item)
-        ? convertPairs(conversion, [item as Pair<Node, Node | null>], depth + 1, start, end)
+        ? convertPairs(conversion, [item], depth + 1, start, end)
         : convertNode(conversion, item as Node | null, depth + 1);
     list.push(converted.value);
     entries.push({ value: converted.positions });
@@ -316,7 +316,7 @@ function convertPairs(
   const merges: { value: unknown; entry: PositionEntry }[] = [];
   for (const pair of pairs) {
     if (conversion.stopped) break;
-    const key = convertNode(conversion, pair.key as Node | null, depth + 1);
+    const key = convertNode(conversion, pair.key, depth + 1);
     const { start: keyStart, end: keyEnd } = key.positions;
     if (key.value === null || typeof key.value === 'object') {
       addFault(
@@ -332,6 +332,7 @@ function convertPairs(
     }
     const converted = convertNode(conversion, pair.value ?? null, depth + 1);
     // Numbers and booleans become the text that JSON has for them.
+    // oxlint-disable-next-line typescript/no-unnecessary-type-assertion -- no object, which String would not name
     const name = String(key.value as string | number | bigint | boolean);
     const entry: PositionEntry = {
       key: { start: keyStart, end: keyEnd },

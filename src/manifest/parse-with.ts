@@ -4,7 +4,7 @@
  * YAML parser: that one is given, for loading it takes longer than reading most manifests.
  */
 import type { Diagnostic, Severity, SourceRange } from '../k8s/diagnostic.ts';
-import type { KubeObject, ObjectMeta } from '../k8s/types.ts';
+import type { KubeObject } from '../k8s/types.ts';
 import { isEmptyYaml, locateBlockYaml, readBlockYaml } from './block-yaml.ts';
 import { decodeText } from './decode.ts';
 import { MAX_DEPTH } from './depth.ts';
@@ -564,7 +564,7 @@ function addValue(
     own(value, 'kind') === kind &&
     own(value, 'metadata') === metadata;
   const object = (
-    complete ? value : { ...value, apiVersion, kind, metadata: metadata as ObjectMeta }
+    complete ? value : { ...value, apiVersion, kind, metadata: metadata }
   ) as KubeObject & Record<string, unknown>;
   context.objects.push(manifestObject(context, object, located));
 }

@@ -52,7 +52,7 @@ for (let i = 0; i < 8; i++) {
 }
 
 const subset = fc.subarray(universe, { minLength: 0 }).map((addresses) => ({
-  set: addressSetFrom([...addresses].reverse()),
+  set: addressSetFrom(addresses.toReversed()),
   members: new Set(addresses),
 }));
 

@@ -159,10 +159,7 @@ describe('checkPolicy on anything', () => {
       fc.property(objects, (object) => {
         const once = checkPolicy({ object }, { fieldValidation: 'ignore' });
         fc.pre(once.defaulted !== undefined);
-        const twice = checkPolicy(
-          { object: once.defaulted as KubeObject },
-          { fieldValidation: 'strict' },
-        );
+        const twice = checkPolicy({ object: once.defaulted }, { fieldValidation: 'strict' });
         expect(twice.defaulted).toEqual(once.defaulted);
         expect(twice.errors).toEqual(once.errors);
         expect(twice.policy).toEqual(once.policy);

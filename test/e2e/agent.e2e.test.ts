@@ -147,7 +147,7 @@ describe.skipIf(impossible !== undefined)('podwall agent', () => {
 
   beforeAll(async () => {
     api = await startFakeApi({ token: 'agent-token' });
-    for (const object of clusterObjects()) api.put(object as KubeObject);
+    for (const object of clusterObjects()) api.put(object);
     writeFileSync(
       kubeconfig,
       JSON.stringify({
@@ -227,7 +227,7 @@ describe.skipIf(impossible !== undefined)('podwall agent', () => {
       api.put({
         ...node,
         status: { ...(node.status as object), conditions: [{ n: i }] },
-      } as KubeObject);
+      });
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(agent?.log.length).toBe(before);
   });

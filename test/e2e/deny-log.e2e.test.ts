@@ -10,7 +10,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { AgentStatus } from '../../src/agent/agent.ts';
 import type { DenyEntry } from '../../src/agent/deny-log.ts';
 import { askSocket } from '../../src/agent/http.ts';
-import type { KubeObject } from '../../src/k8s/types.ts';
 import { run } from '../../src/system/exec.ts';
 import { startFakeApi, type FakeApi } from '../client/fake-api.ts';
 import { clusterObjects, networkPolicy, pods, tcpPorts } from '../contract/dataplane.ts';
@@ -124,7 +123,7 @@ describe.skipIf(impossible !== undefined)('what operators see', () => {
 
   beforeAll(async () => {
     api = await startFakeApi();
-    for (const object of clusterObjects()) api.put(object as KubeObject);
+    for (const object of clusterObjects()) api.put(object);
     // The fake API takes no objects: Events are caught before it.
     front = http.createServer((request, response) => {
       if (request.method === 'POST') {
@@ -281,8 +280,8 @@ describe.skipIf(impossible !== undefined)('what operators see', () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     expect(events).toHaveLength(1);
     expect(await metrics()).toContain('podwall_policy_events_total{outcome="written"} 1');
-    api.delete('NetworkPolicy', namespace as string, 'broken');
-    api.delete('NetworkPolicy', namespace as string, 'other');
+    api.delete('NetworkPolicy', namespace, 'broken');
+    api.delete('NetworkPolicy', namespace, 'other');
   });
 
   it('findings of the self-checks are in log, status and metrics', async () => {

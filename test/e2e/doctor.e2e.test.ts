@@ -69,13 +69,13 @@ describe.skipIf(impossible !== undefined)('podwall doctor', () => {
   beforeAll(async () => {
     api = await startFakeApi();
     const name = where.namespace;
-    api.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } } as KubeObject);
+    api.put({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
     api.put({
       apiVersion: 'v1',
       kind: 'Node',
       metadata: { name: 'node-1' },
       spec: { podCIDRs: ['10.244.1.0/24'] },
-    } as unknown as KubeObject);
+    });
     api.put(pod('listener', 10, listenerLabels));
     api.put(pod('client', 11, clientLabels));
     bed = await makeBed([

@@ -122,10 +122,8 @@ describe.skipIf(unavailable !== undefined)('agnhost in pods', () => {
   async function connect(from: string, target: string, ...flags: string[]): Promise<string> {
     const [namespace = '', name = ''] = from.split('/');
     const command = ['/agnhost', 'connect', target, ...flags];
-    const { code, err } = await kubectl(
-      ...['exec', '-n', namespace, name, '-c', 'cont-80-tcp', '--'],
-      ...command,
-    );
+    const inside = ['exec', '-n', namespace, name, '-c', 'cont-80-tcp', '--'];
+    const { code, err } = await kubectl(...inside, ...command);
     if (code === 0) return 'open';
     expect(code).toBe(1);
     return err.split('\n')[0] ?? '';

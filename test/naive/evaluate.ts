@@ -349,7 +349,7 @@ interface World {
 }
 
 function podSpec(pod: NaiveObject): PodSpec {
-  return (pod.spec ?? {}) as PodSpec;
+  return pod.spec ?? {};
 }
 
 function podIps(pod: NaiveObject): Ip[] {
@@ -547,7 +547,7 @@ function asPorts(
 type Direction = 'Ingress' | 'Egress';
 
 function v1Spec(policy: NaiveObject): V1Spec {
-  return (policy.spec ?? {}) as V1Spec;
+  return policy.spec ?? {};
 }
 
 /** S8–S12: what policyTypes is after defaulting. */

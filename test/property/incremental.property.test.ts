@@ -109,7 +109,7 @@ function sortedSets(key: string, value: unknown): unknown {
   if (value instanceof Set) return [...(value as Set<string>)].sort();
   if (value instanceof Map) return [...(value as Map<string, unknown>)];
   if (Array.isArray(value) && value.every((item) => typeof item === 'string'))
-    return (value as string[]).toSorted();
+    return value.toSorted();
   return value;
 }
 

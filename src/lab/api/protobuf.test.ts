@@ -25,7 +25,7 @@ function message(parts: readonly Part[]): Buffer {
         ? value
         : typeof value === 'string'
           ? Buffer.from(value)
-          : message(value as readonly Part[]);
+          : message(value);
       return [varint((field << 3) | 2), varint(bytes.length), bytes];
     }),
   );

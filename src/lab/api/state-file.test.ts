@@ -117,8 +117,7 @@ describe('a lab that comes back', () => {
   });
 
   it('does not bring back pods that were being deleted, nor run pods that had ended', () => {
-    const at = (name: string, more: Partial<ApiObject>): ApiObject =>
-      ({ ...pod(name), ...more }) as ApiObject;
+    const at = (name: string, more: Partial<ApiObject>): ApiObject => ({ ...pod(name), ...more });
     const { objects, version } = revived({
       version: 7,
       objects: [

@@ -17,7 +17,7 @@ function object(spec: unknown, metadata: Loose = { name: 'guard' }): KubeObject 
     kind: 'ClusterNetworkPolicy',
     metadata,
     ...(spec === undefined ? {} : { spec }),
-  } as KubeObject;
+  };
 }
 
 const base = { tier: 'Admin', priority: 10, subject: { namespaces: {} } };

@@ -89,7 +89,7 @@ function itemsOf<T extends object>(list: readonly (T | null)[] | null | undefine
 }
 
 function specOf(object: KubeObject): NetworkPolicySpec {
-  return (object.spec ?? {}) as NetworkPolicySpec;
+  return object.spec ?? {};
 }
 
 function rulesOf(spec: NetworkPolicySpec, direction: 'Ingress' | 'Egress'): Rule[] {

@@ -55,7 +55,7 @@ function columnsOf(kind: PolicyKind): {
 }
 
 function causes(kind: PolicyKind, object: ApiObject, old: ApiObject | undefined): StatusCause[] {
-  return kind.validate(object as KubeObject, old ? { old: old as KubeObject } : {}).map((error) => {
+  return kind.validate(object as KubeObject, old ? { old: old } : {}).map((error) => {
     const text = formatFieldError(error);
     const prefix = `${error.path}: `;
     return {

@@ -76,6 +76,21 @@ export function identityLessons(each: Each): void {
       await cluster.enforcePolicies([onlyFrontend]);
       await cluster.enforce([...cluster.objects(), twin, onlyFrontend]);
       await cluster.expectFlows({ 'front db TCP/80': true, 'dev1 db TCP/80': false });
+      // While both live the one that started last has it: not in the order in which they are listed.
+      const newer = podWithAddressOf(
+        cluster,
+        'dev1',
+        'a-newer',
+        { role: 'frontend' },
+        { startTime: '2026-01-02T00:00:00Z' },
+      );
+      for (const objects of [
+        [newer, ...cluster.objects()],
+        [...cluster.objects(), newer],
+      ]) {
+        await cluster.enforce([...objects, onlyFrontend]);
+        await cluster.expectFlows({ 'dev1 db TCP/80': true });
+      }
       await cluster.enforce([...withoutPod(cluster.objects(), 'front'), twin, onlyFrontend]);
       await cluster.expectFlows({ 'front db TCP/80': true, 'dev1 db TCP/80': false });
       await cluster.enforce([...cluster.objects(), twin, onlyFrontend]);

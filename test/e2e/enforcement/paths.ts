@@ -1,5 +1,6 @@
 /** Lessons about ways that are not simply pod to pod: nodes, Services, node ports, hairpins, ICMP, neighbours. */
 import { expect, it } from 'vitest';
+import type { KubeObject } from '../../../src/k8s/types.ts';
 import { clusterPolicy, networkPolicy, pods } from '../../contract/dataplane.ts';
 import type { LessonCluster } from './cluster.ts';
 import type { Each } from './identity.ts';
@@ -232,6 +233,127 @@ export function pathLessons(each: Each): void {
         'dev1 node-1 TCP/30082': true,
       });
       await cluster.services([]);
+    }));
+
+  it('a node goes through Services to its own pods, and to pods of other nodes as anybody', () =>
+    each(async (cluster) => {
+      await cluster.services([
+        { host: 10, port: 8080, pod: 'db', targetPort: 80 },
+        { host: 11, port: 8080, pod: 'prod2', targetPort: 80 },
+      ]);
+      // As a default route would: before translation there must be some way to the Service's address.
+      for (const family of cluster.families)
+        await cluster.bed.sh(
+          family === 4
+            ? 'ip -n node-1 route replace 10.96.0.0/24 via 192.168.0.2'
+            : 'ip -n node-1 route replace fd00:96::/64 via fd00:192::2',
+        );
+      await cluster.enforcePolicies([denyAll]);
+      await cluster.expectFlows({
+        'node-1 vip-10 TCP/8080': true,
+        'node-1 vip-11 TCP/8080': false,
+      });
+      await cluster.services([]);
+    }));
+
+  it('a pod that leaves the cluster behind its node’s address is judged by its own', () =>
+    each(async (cluster) => {
+      const masquerade = (verb: 'add' | 'delete'): Promise<string> =>
+        cluster.bed.sh(
+          verb === 'delete'
+            ? 'ip netns exec node-1 nft delete table inet leave'
+            : `ip netns exec node-1 nft 'table inet leave { chain post { type nat hook postrouting priority srcnat; oifname "world0" masquerade; }; }'`,
+        );
+      await masquerade('add');
+      const leaves = (role: string): KubeObject =>
+        networkPolicy(
+          'out',
+          {
+            podSelector: { matchLabels: { role } },
+            policyTypes: ['Egress'],
+            egress: [{ to: block(cluster, 'world'), ports: [{ port: 5978 }] }],
+          },
+          'prod',
+        );
+      await cluster.enforcePolicies([denyAll, leaves('db')]);
+      await cluster.expectFlows({
+        'db world TCP/5978': true,
+        'db world TCP/80': false,
+        'front world TCP/5978': false,
+        'prod2 world TCP/5978': false,
+        'dev1 world TCP/80': true,
+      });
+      for (const family of cluster.families)
+        await cluster.ask('db').ask({
+          do: 'hold',
+          host: cluster.address('world', family),
+          port: 5978,
+          as: `out${family}`,
+        });
+      const heard = async (ms: number): Promise<number[]> =>
+        (
+          await Promise.all(
+            cluster.families.map((family) =>
+              cluster.ask('db').ask({ do: 'watch', ms, say: false, as: `out${family}` }),
+            ),
+          )
+        ).map(Number);
+      expect(Math.min(...(await heard(200))), cluster.title).toBeGreaterThan(0);
+      await cluster.enforcePolicies([denyAll, leaves('frontend')]);
+      await heard(50);
+      expect(await heard(300), cluster.title).toEqual(cluster.families.map(() => 0));
+      await masquerade('delete');
+    }));
+
+  it('a refusal (--deny=reject) reaches the sender, over TCP and UDP', () =>
+    each(async (cluster) => {
+      await cluster.enforcePolicies([denyAll], { options: { deny: 'reject' } });
+      for (const family of cluster.families) {
+        const told = await countArrivals(cluster.bed, {
+          dev1: {
+            unreachable: `${family === 4 ? 'icmp' : 'icmpv6'} type destination-unreachable`,
+          },
+        });
+        expect(
+          await Promise.all(
+            ['front db TCP/80', 'dev2 db TCP/80', 'db dev1 TCP/80', 'dev1 db UDP/53'].map((flow) =>
+              cluster.attempt(flow, family, 1000),
+            ),
+          ),
+          `${cluster.title} IPv${family}`,
+          // A socket that is not connected is not told of ICMP.
+        ).toEqual(['ECONNREFUSED', 'ECONNREFUSED', 'ECONNREFUSED', 'timeout']);
+        expect(await told.read(), `${cluster.title} IPv${family}`).toEqual({ unreachable: 1 });
+        await told.close();
+      }
+      await cluster.enforcePolicies([denyAll]);
+      await cluster.expectFlows({ 'front db TCP/80': false });
+    }));
+
+  it('datagrams in fragments are judged as one', () =>
+    each(async (cluster) => {
+      await cluster.enforcePolicies([
+        networkPolicy('dns', {
+          podSelector: { matchLabels: { role: 'db' } },
+          ingress: [{ ports: [{ protocol: 'UDP', port: 53 }] }],
+        }),
+      ]);
+      for (const family of cluster.families) {
+        // What lesson 29 says of fragments of bridged IPv6 pods.
+        if (cluster.wiring === 'bridge' && family === 6) continue;
+        const host = cluster.address('db', family);
+        const send = (from: string, port: number): Promise<string> =>
+          cluster.ask(from).ask({ do: 'udp', host, port, timeout: 600, size: 4000 });
+        expect(
+          await Promise.all([
+            send('front', 53),
+            send('dev2', 53),
+            send('front', 1500),
+            send('dev2', 1500),
+          ]),
+          `${cluster.title} IPv${family}`,
+        ).toEqual(['open', 'open', 'timeout', 'timeout']);
+      }
     }));
 
   it('lesson 33: what a node sends in a pod’s name (a proxy, IPVS) is judged as the pod’s', () =>

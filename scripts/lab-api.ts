@@ -41,7 +41,7 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 | Bodies | JSON, YAML, and protobuf for the types of the groups above. Replies are JSON; a client that accepts only protobuf gets 406 |
 | Replies | object, List, Table (v1, v1beta1) and PartialObjectMetadata |
 | Discovery | legacy, and aggregated v2 and v2beta1 with ETag |
-| OpenAPI | v3 with field types and merge keys, without descriptions; v2 is an empty document, enough for clients older than 1.29 |
+| OpenAPI | v3 with field types and merge keys; \`kubectl explain\` has short texts, in full for the policy kinds, elsewhere where the lab uses a field; v2 is an empty document, enough for clients older than 1.29 |
 | Lists | limit and continue over one consistent state, resourceVersion with Exact and NotOlderThan, label and field selectors; 410 when history is gone, 504 for a version of the future |
 | Watches | bookmarks, WatchList (sendInitialEvents), selectors with transitions, 410 as an ERROR event; also over WebSocket |
 | Patches | JSON (RFC 6902), merge (RFC 7386), strategic merge (not for policy.networking.k8s.io, as for custom resources), server-side apply with managedFields and conflicts |
@@ -61,7 +61,8 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 - Events live for an hour.
 - Probes, volumes, images and resource limits are kept and ignored.
 - No ConfigMap or Secret is mounted, and pods get no service account token.
-- CronJobs can be read but never run. Endpoints are written by the server only.
+- CronJobs can be listed, and there are none: writing one answers 405, \`podwall lab apply\` says that it
+  ignores them. Endpoints are written by the server only.
 - No quotas, limit ranges, priority classes, admission webhooks, custom resource definitions,
   metrics or leases of controllers.
 - A StatefulSet has no volume claims; a DaemonSet binds its pods to nodes itself.

@@ -84,13 +84,16 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
       for (const one of given) {
         const { object } = one;
         const type = findKind(object.apiVersion, object.kind);
-        if (type === undefined) {
+        // Read-only kinds would lie there and do nothing.
+        if (type?.verbs.includes('patch') === true)
+          plan.push({ type, given: { ...one, object: complete(withNamespace(type, object)) } });
+        else {
           // A kind of that name may well be known, in another group or version.
-          const known = resourceTypes.some(({ kind }) => kind === object.kind);
+          const known =
+            type === undefined && resourceTypes.some(({ kind }) => kind === object.kind);
           const name = known ? `${object.kind} of ${object.apiVersion}` : object.kind;
           ignored.set(name, (ignored.get(name) ?? 0) + 1);
-        } else
-          plan.push({ type, given: { ...one, object: complete(withNamespace(type, object)) } });
+        }
       }
       plan.sort((a, b) => rank(a.type) - rank(b.type));
       const notices: string[] = [];

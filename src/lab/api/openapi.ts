@@ -1,9 +1,10 @@
 /**
  * OpenAPI v3 documents, one for each group-version, from the registry and the type tables: enough
  * for `kubectl explain` and for clients that look up merge keys or ask whether the server validates
- * fields. Descriptions are left out.
+ * fields.
  */
 import { createHash } from 'node:crypto';
+import { describeField, describeType } from './descriptions.ts';
 import type { JsonObject } from './object.ts';
 import { apiVersionOf, groupVersions } from './registry.ts';
 import type { ResourceType } from './resource.ts';
@@ -60,8 +61,9 @@ function shapeSchema(shape: Shape, used: Set<string>): JsonObject {
   }
 }
 
-function fieldSchema(field: Field, used: Set<string>): JsonObject {
+function fieldSchema(type: string, field: Field, used: Set<string>): JsonObject {
   const schema = shapeSchema(field.shape, used);
+  describe(schema, describeField(type, field.name));
   if (field.mergeKey !== undefined) {
     schema['x-kubernetes-patch-strategy'] = field.retainKeys ? 'merge,retainKeys' : 'merge';
     if (field.mergeKey !== '') schema['x-kubernetes-patch-merge-key'] = field.mergeKey;
@@ -72,6 +74,11 @@ function fieldSchema(field: Field, used: Set<string>): JsonObject {
   } else if (field.set) schema['x-kubernetes-list-type'] = 'set';
   else if (field.shape.type === 'list') schema['x-kubernetes-list-type'] = 'atomic';
   if (field.atomic && field.shape.type !== 'list') schema['x-kubernetes-map-type'] = 'atomic';
+  return schema;
+}
+
+function describe(schema: JsonObject, description: string | undefined): JsonObject {
+  if (description !== undefined) schema['description'] = description;
   return schema;
 }
 
@@ -127,16 +134,18 @@ export function openApiDocument(path: string): string | undefined {
     const kind = kinds.get(name);
     const properties: JsonObject = {};
     if (kind) {
-      properties['apiVersion'] = { type: 'string' };
-      properties['kind'] = { type: 'string' };
+      for (const field of ['apiVersion', 'kind'])
+        properties[field] = describe({ type: 'string' }, describeField(name, field));
     }
     // `used` grows while it is walked, so every type reached is described.
-    for (const field of type.fields.values()) properties[field.name] = fieldSchema(field, used);
-    schemas[modelName(name)] = {
+    for (const field of type.fields.values())
+      properties[field.name] = fieldSchema(name, field, used);
+    const schema: JsonObject = {
       type: 'object',
       properties,
       ...(kind ? { 'x-kubernetes-group-version-kind': [gvk(kind)] } : {}),
     };
+    schemas[modelName(name)] = describe(schema, describeType(name));
   }
   const body = JSON.stringify({
     openapi: '3.0.0',

@@ -10,13 +10,18 @@ import { policyResources } from './kinds/policy.ts';
 import { serviceKinds } from './kinds/service.ts';
 import { resource, type ResourceType } from './resource.ts';
 
-const review = (group: string, plural: string, kind: string, namespaced = false): ResourceType =>
+const review = (
+  group: string,
+  plural: string,
+  kind: string,
+  more: { readonly namespaced?: boolean; readonly version?: string } = {},
+): ResourceType =>
   resource({
     group,
-    version: 'v1',
+    version: more.version ?? 'v1',
     plural,
     kind,
-    namespaced,
+    namespaced: more.namespaced === true,
     verbs: ['create'],
     schema: `${group.split('.')[0] ?? ''}.v1.${kind}`,
   });
@@ -26,9 +31,15 @@ const reviews: readonly ResourceType[] = [
   review('authorization.k8s.io', 'selfsubjectaccessreviews', 'SelfSubjectAccessReview'),
   review('authorization.k8s.io', 'selfsubjectrulesreviews', 'SelfSubjectRulesReview'),
   review('authorization.k8s.io', 'subjectaccessreviews', 'SubjectAccessReview'),
-  review('authorization.k8s.io', 'localsubjectaccessreviews', 'LocalSubjectAccessReview', true),
+  review('authorization.k8s.io', 'localsubjectaccessreviews', 'LocalSubjectAccessReview', {
+    namespaced: true,
+  }),
   review('authentication.k8s.io', 'selfsubjectreviews', 'SelfSubjectReview'),
   review('authentication.k8s.io', 'tokenreviews', 'TokenReview'),
+  // `kubectl auth whoami` of 1.26 and 1.27 asks for these.
+  ...['v1beta1', 'v1alpha1'].map((version) =>
+    review('authentication.k8s.io', 'selfsubjectreviews', 'SelfSubjectReview', { version }),
+  ),
 ];
 
 export const resourceTypes: readonly ResourceType[] = [

@@ -13,36 +13,38 @@ export interface AccessQuestion {
   readonly resource: string;
 }
 
+/** What the answers depend on. */
+export interface Judge {
+  allows(question: AccessQuestion): boolean;
+  /** Whose token it is; undefined when it is nobody's. */
+  userOf(token: string): User | undefined;
+}
+
 /** Fills the status of a review. */
 export function answerReview(
   type: ResourceType,
   review: JsonObject,
   user: User,
-  allowed: (question: AccessQuestion) => boolean,
+  judge: Judge,
 ): ApiObject {
   return {
     ...review,
     apiVersion: String(review['apiVersion']),
     kind: type.kind,
     metadata: { name: '', creationTimestamp: null },
-    status: statusOf(type, review, user, allowed),
+    status: statusOf(type, review, user, judge),
   };
 }
 
-function statusOf(
-  type: ResourceType,
-  review: JsonObject,
-  user: User,
-  allowed: (question: AccessQuestion) => boolean,
-): JsonObject {
+function statusOf(type: ResourceType, review: JsonObject, user: User, judge: Judge): JsonObject {
   switch (type.kind) {
     case 'SelfSubjectReview':
       return { userInfo: { username: user.name, groups: user.groups } };
-    case 'TokenReview':
-      return {
-        authenticated: true,
-        user: { username: user.name, groups: user.groups },
-      };
+    case 'TokenReview': {
+      const owner = judge.userOf(stringAt(review, 'spec', 'token'));
+      if (owner === undefined) return { error: 'the lab knows no such token' };
+      return { authenticated: true, user: { username: owner.name, groups: owner.groups } };
+    }
     case 'SelfSubjectRulesReview':
       return {
         incomplete: false,
@@ -51,7 +53,7 @@ function statusOf(
       };
     default: {
       const attributes = objectAt(review, 'spec', 'resourceAttributes');
-      const yes = allowed({
+      const yes = judge.allows({
         user: stringAt(review, 'spec', 'user') || user.name,
         verb: stringAt(attributes, 'verb'),
         group: stringAt(attributes, 'group'),

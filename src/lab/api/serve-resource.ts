@@ -178,12 +178,10 @@ function writeReply(
 function review(state: ServerState, request: ApiRequest, context: Context, body: Body): Reply {
   const { type } = context.target;
   const given = decodeObject(body.bytes, body.media, expectedOf(type));
-  const object = answerReview(
-    type,
-    given,
-    request.user,
-    (question) => !state.faults.forbids(question),
-  );
+  const object = answerReview(type, given, request.user, {
+    allows: (question) => !state.faults.forbids(question),
+    userOf: (token) => state.userOf(token),
+  });
   return { code: 201, document: object, warnings: [] };
 }
 

@@ -4,6 +4,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ClientMetrics, ReflectorStatus } from '../client/reflector.ts';
 import { resourceName } from '../client/resource.ts';
+import type { LocalPod } from '../dataplane/index.ts';
 import type { DenyEntry } from './deny-log.ts';
 import type { EventOutcome } from './events.ts';
 import type { Round } from './loop.ts';
@@ -22,10 +23,15 @@ export interface AgentMetrics {
   exposition(): Promise<string>;
 }
 
+/** So long the figures of a pod that is gone stay, for the last scrape and its reader. */
+const KEEP_GONE_MS = 300_000;
+
+/** @param now milliseconds since the epoch */
 export function createMetrics(
   version: string,
   node: string,
   statuses: () => readonly ReflectorStatus[],
+  now: () => number = Date.now,
 ): AgentMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -141,6 +147,33 @@ export function createMetrics(
     'Packets of denied connections of local pods, as recorded.',
     ends,
   );
+  /** What has figures of its own, by pod: `goneAt` since a program has no such pod. */
+  interface PodFigures {
+    readonly labels: Map<string, Record<string, string>>;
+    goneAt?: number;
+  }
+  const figures = new Map<string, PodFigures>();
+  let localPods: ReadonlyMap<string, LocalPod> = new Map();
+  /** Without this, every pod that ever was on the node would be told of for ever. */
+  const forgetGone = (): void => {
+    if (figures.size === 0) return;
+    const present = new Set(
+      [...localPods.values()].map(({ namespace, name }) => `${namespace}/${name}`),
+    );
+    for (const [pod, known] of figures) {
+      if (present.has(pod)) {
+        delete known.goneAt;
+        continue;
+      }
+      known.goneAt ??= now();
+      if (now() - known.goneAt < KEEP_GONE_MS) continue;
+      for (const labels of known.labels.values()) {
+        deniedFlows.remove(labels);
+        deniedPackets.remove(labels);
+      }
+      figures.delete(pod);
+    }
+  };
   const policyEvents = counter('policy_events_total', 'Events on faulty policies.', ['outcome']);
   const found = gauge('self_check_findings', 'What the last self-checks found.', [
     'check',
@@ -167,6 +200,7 @@ export function createMetrics(
       rounds.inc({ changed: String(round.report.transactions.length > 0) });
       for (const { phase } of round.report.transactions) transactions.inc({ phase });
       const { program } = round;
+      localPods = program.pods ?? localPods;
       let elements = 0;
       for (const group of program.groups.values()) elements += group.elements.size;
       programmed.set({ part: 'sets' }, program.groups.size);
@@ -195,6 +229,12 @@ export function createMetrics(
         direction: entry.direction,
         verdict: entry.verdict,
       };
+      if (end.pod !== undefined) {
+        const pod = `${labels.namespace}/${labels.pod}`;
+        const known = figures.get(pod) ?? { labels: new Map<string, Record<string, string>>() };
+        known.labels.set(`${labels.direction} ${labels.verdict}`, labels);
+        figures.set(pod, known);
+      }
       if (isNew) deniedFlows.inc(labels);
       deniedPackets.inc(labels, entry.packets);
     },
@@ -203,6 +243,9 @@ export function createMetrics(
       found.reset();
       for (const { check, severity } of list) found.inc({ check, severity });
     },
-    exposition: () => registry.metrics(),
+    exposition: () => {
+      forgetGone();
+      return registry.metrics();
+    },
   };
 }

@@ -332,6 +332,12 @@ export function steps(ns: string, folder: string): Step[] {
     { name: 'rollout undo', args: ['rollout', 'undo', ...n, 'deploy/web'], prints: /rolled back/ },
     rollout('rollout status after undo'),
     {
+      name: 'rollout restart',
+      args: ['rollout', 'restart', ...n, 'deploy/web'],
+      prints: /deployment\.apps\/web restarted/,
+    },
+    rollout('rollout status after restart'),
+    {
       name: 'describe a service',
       args: ['describe', ...n, 'svc', 'web'],
       prints: /Endpoints: +10\.244/,
@@ -473,6 +479,18 @@ export async function sizeInPod(
   env: Readonly<Record<string, string>>,
 ): Promise<string> {
   const inner = `stty cols 100 rows 40; ${kubectl} exec -it ${target} -- sh -c 'sleep 0.7; stty size'`;
+  return (await run('script', ['-qec', inner, '/dev/null'], { env })).text;
+}
+
+/** What a pod's terminal says when the client's changes to 22 rows of 77 columns meanwhile. */
+export async function resizedInPod(
+  kubectl: string,
+  target: string,
+  env: Readonly<Record<string, string>>,
+): Promise<string> {
+  const watch = 'until [ "$(stty size)" = "22 77" ]; do sleep 0.05; done; echo it is; stty size';
+  const later = '(sleep 1; stty cols 77 rows 22 </dev/tty) &';
+  const inner = `stty cols 100 rows 40; ${later} ${kubectl} exec -it ${target} -- sh -c '${watch}'`;
   return (await run('script', ['-qec', inner, '/dev/null'], { env })).text;
 }
 

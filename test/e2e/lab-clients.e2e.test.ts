@@ -3,7 +3,7 @@
  * that are not on the machine are named. `PODWALL_ALL_KUBECTLS=1` runs the whole matrix with each.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCliLab, whyNoLab } from './cli-lab.ts';
@@ -13,6 +13,7 @@ import {
   minorOf,
   type Outcome,
   reportMissing,
+  resizedInPod,
   run,
   sizeInPod,
   steps,
@@ -30,6 +31,9 @@ const helm = process.env['PODWALL_HELM'] ?? 'helm';
 const hasHelm = spawnSync(helm, ['version'], { stdio: 'ignore' }).error === undefined;
 if (!hasHelm) console.log('not run: helm (not on this machine; PODWALL_HELM names one)');
 console.log('not run: client-go programs, cyclonus, Headlamp (no test here drives them)');
+
+const hasTar = spawnSync('tar', ['--version'], { stdio: 'ignore' }).error === undefined;
+if (!hasTar) console.log('not run: kubectl cp (no tar on this machine)');
 
 const everyVersion = process.env['PODWALL_ALL_KUBECTLS'] === '1';
 const newest = kubectls.at(-1);
@@ -63,6 +67,21 @@ describe.skipIf(unavailable !== undefined).each(kubectls)('%s on real pods', (pr
 
   it('exec -it has a terminal of the size of the client', async () => {
     expect(await sizeInPod(program, `-n ${ns} p`, env)).toMatch(/40 100/);
+  });
+
+  it('exec -it follows the size of the client', async () => {
+    expect(await resizedInPod(program, `-n ${ns} p`, env)).toMatch(/it is\s+22 77/);
+  });
+
+  it.skipIf(!hasTar)('cp brings files in and out', async () => {
+    const [from, to] = [join(runtime, `${ns}-in`), join(runtime, `${ns}-out`)];
+    const text = 'x'.repeat(300_000);
+    writeFileSync(from, text);
+    const into = await run(program, ['cp', from, `${ns}/p:/tmp/${ns}-copy`], { env });
+    expect(into, into.text).toMatchObject({ code: 0 });
+    const out = await run(program, ['cp', `${ns}/p:/tmp/${ns}-copy`, to], { env });
+    expect(out, out.text).toMatchObject({ code: 0 });
+    expect(readFileSync(to, 'utf8') === text).toBe(true);
   });
 
   it('port-forward carries several connections', async () => {
@@ -130,6 +149,22 @@ spec:
     metadata: {labels: {app: db}}
     spec: {containers: [{name: c, image: postgres, ports: [{containerPort: 5432}]}]}
 `;
+
+describe.skipIf(unavailable !== undefined)('kubectl get -w', () => {
+  it('shows a pod come, become ready and go', async () => {
+    await kubectl('create', 'ns', 'watched');
+    const lines = run(newest ?? '', ['get', 'pods', '-n', 'watched', '-w'], {
+      env,
+      endAfter: /Terminating/,
+    });
+    await kubectl('run', 'p', '-n', 'watched', '--image=nginx');
+    await kubectl('wait', '-n', 'watched', '--for=condition=Ready', 'pod/p', '--timeout=30s');
+    await kubectl('delete', 'pod', 'p', '-n', 'watched');
+    expect((await lines).text).toMatch(
+      /p +0\/1 +Pending [^]*p +0\/1 +ContainerCreating [^]*p +1\/1 +Running [^]*p +1\/1 +Terminating /,
+    );
+  });
+});
 
 describe.skipIf(unavailable !== undefined)('podwall beside kubectl', () => {
   it.each([

@@ -40,6 +40,29 @@ describe('terminal', () => {
     await seen.until(/43 132/);
   });
 
+  it('of many sizes in a row the last one stays', async () => {
+    const session = spawnOnTerminal(['sh', '-c', 'read -r line; stty size']);
+    const seen = textOf(session);
+    for (let rows = 10; rows <= 40; rows += 1) session.resize?.(100 + rows, rows);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    session.stdin.write('now\n');
+    expect(await session.exit).toBe(0);
+    await seen.until(/40 140/);
+  });
+
+  it('a signal reaches the program, not only what made the terminal', async () => {
+    const session = spawnOnTerminal([
+      'sh',
+      '-c',
+      'trap "echo asked; exit 9" TERM; echo up; while :; do sleep 0.05; done',
+    ]);
+    const seen = textOf(session);
+    await seen.until(/up/);
+    session.signal('SIGTERM');
+    expect(await session.exit).toBe(9);
+    await seen.until(/asked/);
+  });
+
   it('keeps arguments apart and can be killed', async () => {
     const session = spawnOnTerminal(['sh', '-c', 'echo "<$1>"; sleep 60', 'sh', "it's a b"]);
     const seen = textOf(session);

@@ -21,6 +21,11 @@ async function terminalOf(pid: number): Promise<string | undefined> {
   return undefined;
 }
 
+interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 export interface TerminalSession extends ExecSession {
   /** To the program and everything of its process group. */
   signal(name: NodeJS.Signals): void;
@@ -65,16 +70,31 @@ export function spawnOnTerminal(
   const stderr = new PassThrough();
   stderr.end();
   stderr.resume();
-  const resize = async (columns: number, rows: number): Promise<void> => {
+  const setSize = async ({ columns, rows }: Size): Promise<void> => {
     for (let attempt = 0; attempt < 20; attempt += 1) {
       const terminal = child.pid === undefined ? undefined : await terminalOf(child.pid);
       if (terminal !== undefined) {
-        execFile('stty', ['-F', terminal, 'cols', String(columns), 'rows', String(rows)], () => {});
+        const args = ['-F', terminal, 'cols', String(columns), 'rows', String(rows)];
+        await new Promise<void>((resolve) => execFile('stty', args, () => resolve()));
         return;
       }
       if (child.exitCode !== null) return;
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
+  };
+  /** The newest size that is not set yet. Two at once could end in either. */
+  let wanted: Size | undefined;
+  let setting = false;
+  const resize = async (columns: number, rows: number): Promise<void> => {
+    wanted = { columns, rows };
+    if (setting) return;
+    setting = true;
+    while (wanted !== undefined) {
+      const next: Size = wanted;
+      wanted = undefined;
+      await setSize(next);
+    }
+    setting = false;
   };
   return {
     stdin: child.stdin,

@@ -23,7 +23,12 @@ interface Result {
 
 async function run(
   words: readonly string[],
-  options: { stdin?: NodeJS.ReadableStream; env?: NodeJS.ProcessEnv; abort?: AbortSignal } = {},
+  options: {
+    stdin?: NodeJS.ReadableStream;
+    env?: NodeJS.ProcessEnv;
+    abort?: AbortSignal;
+    columns?: number;
+  } = {},
 ): Promise<Result> {
   let out = '';
   let err = '';
@@ -33,7 +38,7 @@ async function run(
     stdin: options.stdin ?? Readable.from(['']),
     isTty: false,
     color: false,
-    columns: 100,
+    columns: options.columns ?? 100,
     env: { ...process.env, XDG_STATE_HOME: state, ...options.env },
     cwd: base,
     signal: options.abort ?? new AbortController().signal,
@@ -258,4 +263,20 @@ it('checks every lesson', async () => {
   );
   const json = JSON.parse((await run(['check', '--simulate', '11', '-o', 'json'])).out) as object;
   expect(json).toMatchObject({ kind: 'LessonCheck', faults: 0, lessons: [{ lesson: 'and-or' }] });
+});
+
+it('the README shows what is printed', async () => {
+  const root = join(import.meta.dirname, '..', '..', '..');
+  const readme = await readFile(join(root, 'README.md'), 'utf8');
+  const [, block = ''] = /\$ (podwall lab lessons start[^]*?)```/.exec(readme) ?? [];
+  const [command = '', ...shown] = block.split('\n').filter((line) => line !== '…' && line !== '');
+  const mistake = join(root, 'lessons', '11-and-or', 'mistake-three-dashes.yaml');
+  await file('policy.yaml', (await readFile(mistake, 'utf8')).replace('name: both', 'name: mine'));
+  const words = [...command.split(' ').slice(3), '--simulate'];
+  const { out } = await run(words, { columns: 80 });
+  const lines = out.replaceAll('SIMULATED:', 'packets:').split('\n');
+  expect(shown.length).toBeGreaterThan(5);
+  for (const line of shown) expect(lines).toContain(line);
+  const count = JSON.parse((await run(['-o', 'json'])).out) as { lessons: unknown[] };
+  expect(readme).toContain(`lists ${count.lessons.length} exercises`);
 });

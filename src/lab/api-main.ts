@@ -200,6 +200,9 @@ async function serve({ config, stateDir, agents, stateFile }: ApiOrder): Promise
   tell({ kind: 'ready', status: { server: api.url, kubeconfig } });
 }
 
+// Keys in the making go with the lab's own /run, also when this process is killed.
+process.env['TMPDIR'] = '/run';
+
 // A request must not end the lab; what broke is in the log.
 process.on('uncaughtException', log);
 process.on('unhandledRejection', log);

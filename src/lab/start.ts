@@ -294,12 +294,17 @@ function becomeReady(
     if (signal?.aborted === true) return abort();
     signal?.addEventListener('abort', abort, { once: true });
     child.once('error', (error) => settle(() => reject(error)));
-    child.once('exit', () => settle(() => reject(explainExit(readLog(given.stateDir)))));
+    let began = false;
+    child.once('exit', () => {
+      const log = readLog(given.stateDir);
+      settle(() => reject(began ? endedEarly(log) : explainExit(log)));
+    });
     child.stdin?.on('error', () => {});
     if (child.stdout === null) return reject(new LabError('the lab has no standard output'));
     createInterface({ input: child.stdout }).on('line', (line) => {
       const news = JSON.parse(line) as DaemonNews;
       if (news.kind === 'hello') {
+        began = true;
         const order: DaemonOrder = {
           ...given,
           privileges: isRoot() ? 'root' : 'user namespace',
@@ -355,11 +360,15 @@ function readSetting(path: string): string | undefined {
   }
 }
 
+function endedEarly(log: string): Error {
+  return new LabError(`the lab ended while it started: ${log || 'it said nothing'}`);
+}
+
 /** The daemon never said hello: nearly always the kernel refused the namespaces. */
 function explainExit(log: string): Error {
   const last = log.split('\n').at(-1) ?? '';
   const refused = /permitted|denied|unshare|mount|No space left|Invalid argument/i.test(log);
-  if (!refused) return new LabError(`the lab ended while it started: ${log || 'it said nothing'}`);
+  if (!refused) return endedEarly(log);
   if (isRoot()) {
     return new LabUnavailable(
       `root may not make namespaces here: ${last}`,

@@ -200,3 +200,44 @@ describe('createBatch', () => {
     expect(await add(3)).toBe(3);
   });
 });
+
+describe('what the daemon is told of objects', () => {
+  it('is known at once, also while a round waits for agents; in force when its round is over', async () => {
+    const mirror = createMirror(config);
+    const waits: (() => void)[] = [];
+    const enforcer = {
+      enforce: () => new Promise((resolve) => waits.push(() => resolve([]))),
+    } as unknown as Enforcer;
+    const calls = createHosted({
+      mirror,
+      enforcer,
+      listeners: { close: () => true } as unknown as Listeners,
+      queue: (act) => act(),
+      shell: async () => {},
+      onTrouble: () => {},
+      dns: () => undefined,
+    });
+    const call = (name: string, params: unknown): Promise<unknown> =>
+      (calls[name] as (params: unknown, onProgress: () => void) => Promise<unknown>)(
+        params,
+        () => {},
+      );
+    await call('podWire', { object: pod('x') });
+    let stopped = false;
+    const stop = call('podStop', { uid: 'uid-x' }).then(() => (stopped = true));
+    await expect.poll(() => waits.length).toBe(1);
+    // The agents follow the API, where the pod is gone: the daemon must learn it now, not later.
+    const gone = [{ kind: 'Pod', namespace: 'a', name: 'x' }];
+    expect(await call('sync', { put: [], gone })).toBe(true);
+    expect(mirror.objects()).toEqual([]);
+    let enforced = false;
+    const enforce = call('enforce', true).then(() => (enforced = true));
+    expect([stopped, enforced]).toEqual([false, false]);
+    waits[0]?.();
+    await stop;
+    await expect.poll(() => waits.length).toBe(2);
+    expect(enforced).toBe(false);
+    waits[1]?.();
+    await enforce;
+  });
+});

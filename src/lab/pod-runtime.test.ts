@@ -5,6 +5,7 @@ import type { ApiObject, JsonObject } from './api/object.ts';
 import type { ContainerChange, PodRuntime } from './api/runtime.ts';
 import type { PodProcess } from './pod-process.ts';
 import { createPodRuntime } from './pod-runtime.ts';
+import type { LabListener } from './types.ts';
 
 interface FakeProgram extends PodProcess {
   readonly argv: readonly string[];
@@ -248,5 +249,50 @@ describe('pods of the lab', () => {
     made.runtime.startEphemeral?.('u', { name: 'e', image: 'x', command: ['/no/such/program'] });
     expect(made.changes.at(-1)).toBe('e terminated 128 #0');
     expect(await logOf(made, 'e')).toContain('this machine has no program /no/such/program');
+  });
+});
+
+describe('containers that the lab plays', () => {
+  const agnhost = (name: string, args: string[], env: JsonObject[] = []): JsonObject => ({
+    name,
+    image: 'agnhost',
+    command: ['/agnhost', ...args],
+    env,
+  });
+
+  it('say what they would say; who came is in the log of the container that would listen', async () => {
+    let opened: LabListener[] = [];
+    const runtime = createPodRuntime({
+      root: '/proc/1/ns/mnt',
+      dns: '10.96.0.10',
+      async call(method, params) {
+        if (method === 'podWire')
+          return { podIPs: ['10.244.1.2'], hostIP: '192.168.200.11', netns: '/run/netns/p' };
+        if (method === 'podOpen') opened = (params as { ports: LabListener[] }).ports;
+        if (method !== 'visits') return [];
+        return [{ number: 1, at: 0, protocol: 'SCTP', port: 81, from: '10.244.1.9' }];
+      },
+    });
+    await runtime.start(
+      podOf({
+        containers: [
+          agnhost('first', ['serve-hostname', '--tcp', '--http=false', '--port=80']),
+          agnhost('second', ['porter'], [{ name: 'SERVE_SCTP_PORT_81', value: 'foo' }]),
+          agnhost('third', ['netexec'], [{ name: 'WHO', value: 'me' }]),
+        ],
+      }),
+    );
+    expect(
+      opened.map(({ protocol, port, container }) => `${protocol}/${port} ${container}`),
+    ).toEqual(['TCP/80 first', 'SCTP/81 second', 'TCP/8080 third', 'UDP/8081 third']);
+    // Its /shell runs where programs of the container would.
+    expect(opened[2]?.answer).toMatchObject({
+      kind: 'netexec',
+      name: 'p',
+      place: { root: '/proc/1/ns/mnt', env: { WHO: 'me' }, resolver: { namespace: 'ns' } },
+    });
+    const world = { runtime } as World;
+    expect(await logOf(world, 'second')).toContain('SCTP 81 from 10.244.1.9');
+    expect(await logOf(world, 'first')).toBe('');
   });
 });

@@ -138,6 +138,7 @@ function runStream(start: number, counts: Counts): void {
     otherProtocols: pick(draw, ['portless-rules', 'allow', 'deny', 'unknown']),
     baselineSkip: pick(draw, ['per-direction', 'per-pod', 'unknown']),
     podToOwnNode: pick(draw, ['policy', 'allow', 'unknown']),
+    selfThroughService: pick(draw, ['policy', 'allow', 'unknown']),
   };
   const options: Partial<DataplaneOptions> = {
     unknownPod: pick(draw, ['deny', 'allow']),

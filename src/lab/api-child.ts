@@ -2,7 +2,7 @@
  * The API's process as its daemon sees it: how it is started, what it says, and that its end is
  * noticed. Must not know what the API serves.
  */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { toWire } from './control.ts';
 import { LabError } from './errors.ts';
@@ -33,6 +33,14 @@ export const agentTokenFile = '/run/podwall-agents.token';
 /** Where the socket that listens on the host's loopback is inherited. */
 export const apiSocketFd = 3;
 
+function spawnApi(): ChildProcess {
+  return spawn(process.execPath, scriptArgs('api-main'), {
+    stdio: ['pipe', 'pipe', 'inherit', apiSocketFd],
+    env: scriptEnv(),
+    cwd: '/',
+  });
+}
+
 /**
  * Starts the API. Resolves when it answers; `onEnd` is called when it ends after that. It needs no
  * supervision in the other direction: it dies with the daemon's process namespace.
@@ -40,12 +48,8 @@ export const apiSocketFd = 3;
 export function startApi(
   order: ApiOrder,
   onEnd: (code: number | null) => void,
+  child: ChildProcess = spawnApi(),
 ): Promise<ApiStatus> {
-  const child = spawn(process.execPath, scriptArgs('api-main'), {
-    stdio: ['pipe', 'pipe', 'inherit', apiSocketFd],
-    env: scriptEnv(),
-    cwd: '/',
-  });
   const { stdin, stdout } = child;
   return new Promise((resolve, reject) => {
     if (stdin === null || stdout === null) return reject(new LabError('the API has no pipes'));

@@ -137,6 +137,11 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
       }
       if (refusals.length > 0) {
         for (const name of made) writer.remove(namespaceType, undefined, name);
+        // While they end, the same objects would be refused for that.
+        const deadline = Date.now() + patienceMs;
+        const left = (): boolean =>
+          made.some((name) => store.get(namespaceType.bucket, name) !== undefined);
+        while (left() && Date.now() < deadline) await sleep(lookEveryMs);
         throw new LabRefusal(refusals);
       }
       warnings = [];

@@ -14,83 +14,15 @@ import { copyTable, emptyTable } from '../../src/dataplane/state.ts';
 import type { TableState } from '../../src/dataplane/state.ts';
 import { buildSnapshot } from '../../src/engine/build.ts';
 import { createClusterFacts } from '../../src/engine/cluster-facts.ts';
-import type { ObjectRef } from '../../src/engine/cluster-facts.ts';
 import type { Settings } from '../../src/engine/snapshot.ts';
 import type { KubeObject } from '../../src/k8s/types.ts';
-import { randomCluster } from '../arbitrary/cluster.ts';
 import { chance, pick, seededDraw } from '../arbitrary/draw.ts';
-import type { Draw } from '../arbitrary/draw.ts';
+import { nextStep, refOf, versions } from '../arbitrary/events.ts';
 
 const { PODWALL_CASES, PODWALL_SEED, CI } = process.env;
 const seed = Number(PODWALL_SEED ?? (CI === undefined ? Date.now() % 0x7fffffff : 20_261_123));
 const streams = Number(PODWALL_CASES ?? 150);
 const stepsPerStream = 14;
-
-function refOf({ apiVersion, kind, metadata }: KubeObject): ObjectRef {
-  return { apiVersion, kind, namespace: metadata.namespace, name: metadata.name ?? '' };
-}
-
-function keyOf({ kind, namespace, name }: ObjectRef): string {
-  return `${kind} ${namespace ?? ''}/${name}`;
-}
-
-/** Objects of several clusters that share their names: versions of the same objects. */
-function versions(draw: Draw): KubeObject[] {
-  const found: KubeObject[] = [];
-  for (let i = 0; i < 3; i++) {
-    const { objects } = randomCluster(draw.integer(0, 0x7fffffff), { maxPods: 10 });
-    found.push(...(structuredClone(objects) as unknown as KubeObject[]));
-  }
-  return found;
-}
-
-/** What else may be different about an object. */
-function varied(draw: Draw, object: KubeObject, others: readonly KubeObject[]): KubeObject {
-  const next = structuredClone(object) as unknown as {
-    spec?: Record<string, unknown>;
-    status?: Record<string, unknown>;
-    metadata: Record<string, unknown>;
-  };
-  const alike = others.filter(({ kind }) => kind === object.kind);
-  if (chance(draw, 30)) next.metadata['resourceVersion'] = String(draw.integer(1, 9));
-  if (object.kind === 'Pod') {
-    const other = pick(draw, alike);
-    if (chance(draw, 40)) next.metadata['labels'] = other.metadata.labels;
-    if (chance(draw, 25)) Object.assign((next.status ??= {}), other.status);
-    if (chance(draw, 8)) next.status = { phase: 'Pending' };
-    if (chance(draw, 8))
-      next.status = { ...next.status, phase: pick(draw, ['Succeeded', 'Failed']) };
-    if (chance(draw, 40))
-      next.status = { ...next.status, startTime: `2026-01-0${draw.integer(1, 3)}T00:00:00Z` };
-    if (chance(draw, 30))
-      next.status = { ...next.status, hostIP: `192.168.7.${draw.integer(1, 4)}` };
-    if (chance(draw, 8)) delete (next.spec ??= {})['nodeName'];
-    if (chance(draw, 5)) next.spec = { ...next.spec, nodeName: 'node-without-object' };
-    if (chance(draw, 15))
-      next.spec = { ...next.spec, containers: other.spec?.['containers' as never] };
-  } else if (object.kind === 'Namespace') {
-    if (chance(draw, 50)) next.metadata['labels'] = pick(draw, alike).metadata.labels;
-  } else if (object.kind === 'Node') {
-    if (chance(draw, 30)) next.metadata['labels'] = pick(draw, alike).metadata.labels;
-    if (chance(draw, 15)) next.spec = { podCIDRs: ['10.244.0.0/20', 'fd00:10::/32'] };
-    if (chance(draw, 10)) next.spec = { podCIDR: 'nonsense' };
-  } else {
-    if (chance(draw, 8))
-      next.spec = { ...next.spec, [pick(draw, ['ingress', 'egress'])]: 'nonsense' };
-    // So many peers are one set together.
-    if (object.kind === 'NetworkPolicy' && chance(draw, 15)) {
-      const values = ['a', 'b', '', 'c', 'd', 'e'].slice(0, draw.integer(5, 6));
-      const from = values.map((app) => ({
-        ...(chance(draw, 50) ? { namespaceSelector: {} } : {}),
-        podSelector: { matchLabels: { app } },
-      }));
-      const rules = chance(draw, 50) ? { ingress: [{ from }] } : { egress: [{ to: from }] };
-      next.spec = { podSelector: {}, ...rules };
-    }
-    if (chance(draw, 15)) next.metadata['annotations'] = { 'podwall.dev/mode': 'audit' };
-  }
-  return next as unknown as KubeObject;
-}
 
 /** Content, apart from the order in which operations stand inside a phase. */
 function unordered(
@@ -152,21 +84,9 @@ function runStream(start: number, counts: Counts): void {
   let setAside: string[] = [];
 
   for (let step = 0; step < stepsPerStream; step++) {
-    const changes = new Map<string, [ObjectRef, KubeObject | undefined]>();
     // First many at once, as after the first list; then a few; sometimes many again.
-    for (
-      let events = chance(draw, 15) || step === 0 ? 30 : draw.integer(0, 3);
-      events > 0;
-      events--
-    ) {
-      const base = pick(draw, pool);
-      const ref = refOf(base);
-      const key = keyOf(ref);
-      const object = chance(draw, 25) ? undefined : varied(draw, base, pool);
-      if (object === undefined) present.delete(key);
-      else present.set(key, object);
-      changes.set(key, [ref, object]);
-    }
+    const events = chance(draw, 15) || step === 0 ? 30 : draw.integer(0, 3);
+    const changes = nextStep(draw, pool, present, events);
     // Told again without being different: never a harm.
     if (chance(draw, 20))
       for (const [key, object] of present)

@@ -54,9 +54,18 @@ Exit codes: 0 every prediction that was made is right and the task is solved
     .command('show')
     .description('Print a lesson: story, pods, policies, questions and task. Nothing is started.')
     .argument('<lesson>', 'name or number')
+    .option('--manifests', 'only the YAML of its cluster and policies, for lab up or kubectl')
     .option('--hints', 'all hints')
     .option('--solution', 'answers and solution')
-    .option('--dir <directory>', 'lessons of your own instead of those of podwall');
+    .option('--dir <directory>', 'lessons of your own instead of those of podwall')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  podwall lab lessons show and-or --hints
+  podwall lab lessons show and-or --manifests | podwall lab up -f -
+                                   the lesson by hand, with kubectl`,
+    );
   lessons
     .command('check')
     .description(
@@ -81,6 +90,7 @@ interface LessonsOptions {
   readonly answers?: string;
   readonly try?: string;
   readonly hints?: boolean;
+  readonly manifests?: boolean;
   readonly solution?: boolean;
   readonly simulate?: boolean;
 }
@@ -191,6 +201,10 @@ async function list(io: Io, options: LessonsOptions): Promise<ExitCode> {
 async function show(io: Io, word: string, options: LessonsOptions): Promise<ExitCode> {
   const lessons = await load(io, options);
   const lesson = choose(lessons, word);
+  if (options.manifests === true) {
+    io.out([lesson.clusterText, lesson.givenText].filter((text) => text !== '').join('---\n'));
+    return 0;
+  }
   const { answerText, renderIntroduction, renderQuestion, renderSolution, renderTask } =
     await import('../lessons/text.ts');
   io.out(`${renderIntroduction(lesson, lessons.length, io)}\n`);

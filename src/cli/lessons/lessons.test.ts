@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { parseManifests } from '../../manifest/parse.ts';
 import type { Io } from '../command.ts';
 import { runCli } from '../main.ts';
 
@@ -253,6 +254,15 @@ it('shows a lesson without starting anything', async () => {
   expect(out).toContain('no: The trap: nothing admits DNS.');
   expect(out).toContain('hint 3:');
   expect(out).toContain('│         - { protocol: UDP, port: 53 }');
+});
+
+it('gives its manifests for other programs', async () => {
+  const { code, out } = await run(['show', 'default-deny', '--manifests']);
+  expect(code).toBe(0);
+  const { objects, diagnostics } = parseManifests({ file: 'out', text: out });
+  expect(diagnostics).toEqual([]);
+  const kinds = objects.map(({ object }) => object.kind);
+  expect(kinds.toSorted().join(' ')).toBe('Namespace Namespace NetworkPolicy Pod Pod Pod Pod');
 });
 
 it('checks every lesson', async () => {

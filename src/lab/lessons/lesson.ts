@@ -65,6 +65,7 @@ export interface Lesson {
   readonly ports: readonly LabPort[];
   readonly parties: readonly Party[];
   readonly cluster: readonly ManifestObject[];
+  readonly clusterText: string;
   readonly given: readonly ManifestObject[];
   readonly givenText: string;
   readonly later: readonly ManifestObject[];
@@ -246,6 +247,7 @@ export function readLesson(
     ports,
     parties,
     cluster,
+    clusterText: files.get('cluster.yaml') ?? '',
     given: policies('given.yaml'),
     givenText: files.get('given.yaml') ?? '',
     later,

@@ -78,14 +78,20 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
     const backend = createBackend({ nft: spawnRunner({ netns: bed.netns('node-1') }) });
     await backend.apply(program(updates().next().value));
     const flood = await flooded();
-    await bed.sh(`for i in 1 2 3; do
-  ip netns exec node-1 nft insert rule inet podwall c_eval accept; sleep 0.05
-  ip netns exec node-1 nft flush chain inet podwall c_eval; sleep 0.05
-done`);
+    const seen = async (what: 'leaked' | 'lost', change: string): Promise<void> => {
+      const before = (await flood.count())[what];
+      await bed.sh(`ip netns exec node-1 nft ${change}`);
+      const deadline = performance.now() + 20_000;
+      // What is inside the node at the moment of counting seems lost: a hundred is more than that.
+      while ((await flood.count())[what] <= before + 100 && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    await seen('leaked', 'insert rule inet podwall h_forward accept');
+    await seen('lost', 'insert rule inet podwall h_forward drop');
     const { leaked, lost } = await flood.stop();
     await backend.cleanup();
-    expect(leaked).toBeGreaterThan(0);
-    expect(lost).toBeGreaterThan(0);
+    expect(leaked).toBeGreaterThan(100);
+    expect(lost).toBeGreaterThan(100);
   });
 
   for (const kind of ['spawned', 'interactive'] as const)
@@ -220,29 +226,31 @@ done`);
     const draw = seededDraw(seed);
     let kills = 0;
     let committed = 0;
-    /** nft with a life of at most so many microseconds after it got its script. */
-    const mortal =
-      (lifeMicroseconds: number): NftRunner =>
-      async (script) => {
-        if (script.startsWith('list')) return spawnRunner({ netns: bed.netns('node-1') })(script);
-        const child = spawn('nsenter', [`--net=${bed.netns('node-1')}`, 'nft', '-f', '-'], {
-          stdio: ['pipe', 'ignore', 'ignore'],
-        });
-        child.stdin.on('error', () => {});
-        child.stdin.end(script);
-        const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
-        const end = process.hrtime.bigint() + BigInt(lifeMicroseconds) * 1000n;
-        while (process.hrtime.bigint() < end && child.exitCode === null)
-          await new Promise((resolve) => setImmediate(resolve));
-        child.kill('SIGKILL');
-        const code = await ended;
-        if (code === null) {
-          kills += 1;
-          throw new Killed();
-        }
-        committed += 1;
-        return { code, stdout: '', stderr: '' };
-      };
+    /** Microseconds; follows the machine, so that about half of the commits are cut off. */
+    let typical = 10_000;
+    /** nft that is killed at some time after it got its script. */
+    const mortal = (): NftRunner => async (script) => {
+      const lifeMicroseconds = Math.floor((typical * draw.integer(500, 1500)) / 1000);
+      if (script.startsWith('list')) return spawnRunner({ netns: bed.netns('node-1') })(script);
+      const child = spawn('nsenter', [`--net=${bed.netns('node-1')}`, 'nft', '-f', '-'], {
+        stdio: ['pipe', 'ignore', 'ignore'],
+      });
+      child.stdin.on('error', () => {});
+      child.stdin.end(script);
+      const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+      const end = process.hrtime.bigint() + BigInt(lifeMicroseconds) * 1000n;
+      while (process.hrtime.bigint() < end && child.exitCode === null)
+        await new Promise((resolve) => setImmediate(resolve));
+      child.kill('SIGKILL');
+      const code = await ended;
+      typical *= code === null ? 1.2 : 0.85;
+      if (code === null) {
+        kills += 1;
+        throw new Killed();
+      }
+      committed += 1;
+      return { code, stdout: '', stderr: '' };
+    };
     const nft = spawnRunner({ netns: bed.netns('node-1') });
     const calm = createBackend({
       nft: spawnRunner({ netns: bed.netns('calm') }),
@@ -253,7 +261,7 @@ done`);
     const flood = await flooded({ batch: 2, pauseMs: 1 });
     for (let i = 0; i < (soak ? 40 : 2) * updateKinds; i++) {
       const after = program(stream.next().value);
-      await createBackend({ nft: mortal(draw.integer(500, 60_000)) })
+      await createBackend({ nft: mortal() })
         .apply(after)
         .catch((error: unknown) => {
           if (!(error instanceof Killed)) throw error;
@@ -269,7 +277,7 @@ done`);
     await createBackend({ nft }).cleanup();
     console.info(`nft killed ${kills} times, in time ${committed} times; ${formatCount(result)}`);
     expect(result).toMatchObject({ leaked: 0, lost: 0 });
-    expect(kills).toBeGreaterThan(5);
-    expect(committed).toBeGreaterThan(5);
+    expect(kills).toBeGreaterThan(3);
+    expect(committed).toBeGreaterThan(3);
   }, 900_000);
 });

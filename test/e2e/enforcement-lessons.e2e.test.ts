@@ -10,6 +10,7 @@ import type { LessonCluster } from './enforcement/cluster.ts';
 import { identityLessons } from './enforcement/identity.ts';
 import { connectionLessons } from './enforcement/connections.ts';
 import { ruleLessons } from './enforcement/rules.ts';
+import { serviceLessons } from './enforcement/services.ts';
 import { nodeLessons } from './enforcement/node.ts';
 import { pathLessons } from './enforcement/paths.ts';
 
@@ -64,6 +65,7 @@ describe.skipIf(impossible !== undefined)('routed and bridged pods; IPv4, IPv6 a
   identityLessons(each);
   ruleLessons(each);
   pathLessons(each);
+  serviceLessons(each);
   connectionLessons(each);
   // What one kernel is enough for.
   nodeLessons((lesson) => lesson(clusters[0] as LessonCluster));

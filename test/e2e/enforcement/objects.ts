@@ -1,5 +1,6 @@
 /** Changes of the lessons' objects: a pod relabelled, moved, added, ended. Must not know of packets. */
 import type { KubeObject } from '../../../src/k8s/types.ts';
+import { networkPolicy } from '../../contract/dataplane.ts';
 import { stranger } from './cluster.ts';
 import type { LessonCluster } from './cluster.ts';
 
@@ -87,4 +88,19 @@ export function podWithAddressOf(
       podIPs: cluster.families.map((family) => ({ ip: cluster.address(holder, family) })),
     },
   };
+}
+
+/** Of namespace prod, both directions. */
+export const denyAll: KubeObject = networkPolicy('deny', {
+  podSelector: {},
+  policyTypes: ['Ingress', 'Egress'],
+});
+
+/** Peers that are exactly these ends' addresses. */
+export function blocksOf(cluster: LessonCluster, ...names: string[]): object[] {
+  return names.flatMap((name) =>
+    cluster.families.map((family) => ({
+      ipBlock: { cidr: `${cluster.address(name, family)}/${family === 4 ? 32 : 128}` },
+    })),
+  );
 }

@@ -73,7 +73,7 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
 \`podwall lab up\` gives this API real pods: each is a network namespace with its own addresses.
 
 - A container's command is run when this machine has the program; it sees the machine's files
-  read-only, with a /tmp and a /run of its own. \`agnhost serve-hostname\`, \`netexec\` and \`porter\`
+  read-only, with a /tmp, a /run and a host name of its own. \`agnhost serve-hostname\`, \`netexec\` and \`porter\`
   are played by the lab with their flags and variables, over TCP, UDP and SCTP (not: TLS, which is served
   as plain HTTP, and \`/exit\`, \`/shutdown\`, \`/upload\` of netexec). Every other container gets a listener on each of its ports (TCP 80 when the pod declares
   none) that answers HTTP, UDP or SCTP with the pod's name. This is no sandbox: who is root in a pod is

@@ -23,6 +23,7 @@ export interface NetexecPlace {
   readonly root?: string;
   readonly env: Readonly<Record<string, string>>;
   readonly resolver: { readonly namespace: string; readonly text: string };
+  readonly hostname: string;
 }
 
 /** What a listener says to a datagram, or to an SCTP message; undefined: nothing. */

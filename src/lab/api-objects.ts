@@ -70,7 +70,12 @@ export function createApiObjects(writer: Writer, settled: () => Promise<void>): 
       const waiting = unsettled(store);
       if (waiting.length === 0 || Date.now() > deadline) {
         await settled();
-        return waiting.length === 0 ? [] : [`not ready yet: ${waiting.slice(0, 10).join(', ')}`];
+        const late = waiting.slice(0, 10).join(', ');
+        const broken = hopelessPods(store).slice(0, 10).join(', ');
+        return [
+          ...(late === '' ? [] : [`not ready yet: ${late}`]),
+          ...(broken === '' ? [] : [`does not run: ${broken}; its log or description says why`]),
+        ];
       }
     }
   };
@@ -324,6 +329,24 @@ function workloadSettled(object: ApiObject): boolean {
   return (made ?? 0) === wanted;
 }
 
+/** Why a pod will not run by waiting; undefined when it may. */
+function hopelessReason(pod: ApiObject): string | undefined {
+  return ['initContainerStatuses', 'containerStatuses']
+    .flatMap((list) => listAt(pod, 'status', list))
+    .map((one) => stringAt(one, 'state', 'waiting', 'reason'))
+    .find((reason) => hopeless.has(reason));
+}
+
+function hopelessPods(store: Writer['store']): string[] {
+  return store.list('/pods').objects.flatMap((pod) => {
+    const reason = hopelessReason(pod);
+    const { namespace = '', name } = pod.metadata;
+    return reason === undefined ? [] : [`pod ${namespace}/${name} (${reason})`];
+  });
+}
+
+const hopeless = new Set(['CreateContainerError', 'RunContainerError', 'CrashLoopBackOff']);
+
 function podSettled(pod: ApiObject): boolean {
   if (pod.metadata.deletionTimestamp !== undefined) return false;
   if (stringAt(pod, 'status', 'phase') !== 'Pending') return true;
@@ -331,8 +354,6 @@ function podSettled(pod: ApiObject): boolean {
   const unschedulable = listAt(pod, 'status', 'conditions').some(
     (one) => one['reason'] === 'Unschedulable',
   );
-  const broken = listAt(pod, 'status', 'containerStatuses').some(
-    (one) => stringAt(one, 'state', 'waiting', 'reason') === 'CreateContainerError',
-  );
+  const broken = hopelessReason(pod) !== undefined;
   return unschedulable || broken;
 }

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import type { Container, Pod } from '../k8s/types.ts';
-import { environmentOf, expand, podFields } from './container-env.ts';
+import { environmentOf, expand, hostnameOf, podFields } from './container-env.ts';
 
 it('$(NAME) by its value, $$ a dollar, what nobody knows as it is', () => {
   const known = { A: '1', B: '2' };
@@ -36,4 +36,12 @@ it('literal values, values of earlier ones, fields of the pod; no config maps', 
     IP: '10.244.1.2',
     NODE: 'node-1',
   });
+});
+
+it("the host name is that of the spec, else the pod; a hostNetwork pod has its node's", () => {
+  const pod = (spec: unknown): Pod =>
+    ({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p-1' }, spec }) as Pod;
+  expect(hostnameOf(pod({}))).toBe('p-1');
+  expect(hostnameOf(pod({ hostname: 'db-0' }))).toBe('db-0');
+  expect(hostnameOf(pod({ hostNetwork: true, nodeName: 'node-1' }))).toBe('node-1');
 });

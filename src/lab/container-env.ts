@@ -53,3 +53,10 @@ export function environmentOf(
   }
   return found;
 }
+
+/** What `hostname` says in a pod, as the kubelet chooses it; the kernel takes 64 characters. */
+export function hostnameOf({ metadata, spec }: Pod): string {
+  if (spec?.hostNetwork === true) return spec.nodeName ?? '';
+  const { hostname = '' } = (spec ?? {}) as { hostname?: string };
+  return (hostname || (metadata.name ?? '')).slice(0, 63);
+}

@@ -91,7 +91,8 @@ async function runInside(
   argv: readonly string[],
   root: string | undefined,
 ): Promise<{ readonly output: string; readonly code: number }> {
-  const child = startInPod({ netns, root, env: place.env, resolver: place.resolver }, argv);
+  const { env, resolver, hostname } = place;
+  const child = startInPod({ netns, root, env, resolver, hostname }, argv);
   child.stdin.on('error', () => {});
   child.stdin.end();
   let output = '';

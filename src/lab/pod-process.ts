@@ -19,6 +19,8 @@ export interface ProcessPlace {
   readonly root?: string | undefined;
   /** Namespace of the pod, and what its /etc/resolv.conf says. */
   readonly resolver: { readonly namespace: string; readonly text: string };
+  /** What `hostname` says there. */
+  readonly hostname: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -27,22 +29,27 @@ export interface PodProcess extends ExecSession {
   signal(name: NodeJS.Signals): void;
 }
 
-/** Puts a file of the pod's namespace over /etc/resolv.conf, where a link leads included. */
-const withResolver = `
+/**
+ * Puts a file of the pod's namespace over /etc/resolv.conf, where a link leads included, and gives
+ * the pod's host name. What cannot be done here is left as it is.
+ */
+const asInPod = `
 file=/run/resolv.$1
 [ -e "$file" ] || printf %s "$2" > "$file"
 target=$(readlink -f /etc/resolv.conf)
 [ -e "$target" ] || { mkdir -p "\${target%/*}" && : > "$target"; } 2>/dev/null
 mount --bind "$file" "$target" 2>/dev/null
-shift 2
+echo "$3" 2>/dev/null > /proc/sys/kernel/hostname
+shift 3
 exec "$@"`;
 
 /** What runs a program at `place`; the program's own arguments follow. */
 function entering(place: ProcessPlace): string[] {
   const mount = place.root === undefined ? [] : [`--mount=${place.root}`];
-  const { namespace, text } = place.resolver;
+  const { hostname, resolver } = place;
   const enter = ['nsenter', `--net=${place.netns}`, ...mount, '--'];
-  return [...enter, 'unshare', '--mount', 'sh', '-c', withResolver, 'sh', namespace, text];
+  const own = ['unshare', '--mount', '--uts', 'sh', '-c', asInPod, 'sh'];
+  return [...enter, ...own, resolver.namespace, resolver.text, hostname];
 }
 
 /**

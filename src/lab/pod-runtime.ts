@@ -9,7 +9,7 @@ import type { ContainerChange, ContainerState, PodRuntime } from './api/runtime.
 import type { ApiObject } from './api/object.ts';
 import { badRequest } from './api/status.ts';
 import { liveContainer, type RestartPolicy } from './container-life.ts';
-import { environmentOf, expand, podFields } from './container-env.ts';
+import { environmentOf, expand, hostnameOf, podFields } from './container-env.ts';
 import { type Command, isAgnhost, planCommand, planPod, type PodPlan } from './container-plan.ts';
 import { resolvConf } from './dns.ts';
 import { LabError } from './errors.ts';
@@ -118,13 +118,15 @@ export function createPodRuntime({
   }
 
   const placeOf = (pod: RunningPod, container: string): ProcessPlace => {
-    const { namespace = '', name = '' } = pod.object.metadata;
+    const { namespace = '' } = pod.object.metadata;
+    const hostname = hostnameOf(pod.object);
     const given = pod.containers.find((one) => one.name === container);
     const own = given === undefined ? {} : environmentOf(given, podFields(pod.object, pod.answer));
     return {
       netns: pod.answer.netns,
       root,
-      env: { PATH: path, HOME: '/root', HOSTNAME: name, LANG: 'C.UTF-8', ...own },
+      env: { PATH: path, HOME: '/root', HOSTNAME: hostname, LANG: 'C.UTF-8', ...own },
+      hostname,
       resolver: { namespace, text: resolvConf(dns, namespace) },
     };
   };
@@ -132,8 +134,8 @@ export function createPodRuntime({
   /** What `agnhost netexec` runs, it runs like any command of its container. */
   const withPlace = (pod: RunningPod, port: LabListener): LabListener => {
     if (port.answer?.kind !== 'netexec') return port;
-    const { env, resolver } = placeOf(pod, port.container ?? '');
-    const place = { env, resolver, ...(root === undefined ? {} : { root }) };
+    const { env, resolver, hostname } = placeOf(pod, port.container ?? '');
+    const place = { env, resolver, hostname, ...(root === undefined ? {} : { root }) };
     return { ...port, answer: { ...port.answer, place } };
   };
 

@@ -195,6 +195,18 @@ describe.skipIf(unavailable !== undefined)('podwall beside kubectl', () => {
     await lab.podwall('lab', 'delete', 'pod', 'cart');
   });
 
+  it('apply names pods that cannot run, and waits for none of them', async () => {
+    const file = join(runtime, 'broken.yaml');
+    const init = '{name: i, image: busybox, command: [sh, -c, "exit 1"]}';
+    writeFileSync(
+      file,
+      `{apiVersion: v1, kind: Pod, metadata: {name: broken}, spec: {initContainers: [${init}], containers: [{name: c, image: nginx}]}}\n`,
+    );
+    const applied = await lab.podwall('lab', 'apply', '-f', file);
+    expect(applied.text).toContain('does not run: pod default/broken (CrashLoopBackOff)');
+    await lab.podwall('lab', 'delete', 'pod', 'broken');
+  });
+
   it('doctor says how to examine a lab', async () => {
     const outcome = await lab.podwall('doctor', '--kubeconfig', lab.kubeconfig);
     expect(outcome).toMatchObject({
@@ -246,6 +258,12 @@ describe.skipIf(unavailable !== undefined)('what a pod says of itself', () => {
       times.push(Number((await kubectl('logs', ...space, 'steps', '-c', container)).text));
     expect(times.every((time) => time > 0)).toBe(true);
     expect(times).toEqual(times.toSorted((a, b) => a - b));
+  });
+
+  it('a program sees the host name of its pod', async () => {
+    expect((await kubectl('exec', ...space, 'steps', '-c', 'c', '--', 'hostname')).text).toBe(
+      'steps\n',
+    );
   });
 
   it('an ephemeral container is in the network of the pod', async () => {

@@ -26,10 +26,11 @@ export async function must(
   program: string,
   args: readonly string[],
   input?: string,
+  timeoutMs = 900_000,
 ): Promise<string> {
   const result = await run(program, args, {
     ...(input === undefined ? {} : { input }),
-    timeoutMs: 900_000,
+    timeoutMs,
   });
   if (result.code !== 0)
     throw new Error(`${program} ${args.join(' ').slice(0, 80)}: ${result.stderr.slice(0, 500)}`);
@@ -41,8 +42,9 @@ export function inside(
   namespace: string,
   args: readonly string[],
   input?: string,
+  timeoutMs?: number,
 ): Promise<string> {
-  return must('ip', ['netns', 'exec', namespace, ...args], input);
+  return must('ip', ['netns', 'exec', namespace, ...args], input, timeoutMs);
 }
 
 /**

@@ -13,6 +13,8 @@ import { BULK_PORT, PORT, STREAM_PORT } from './shapes.ts';
 
 const SYNS = '/run/podwall-bench-syns';
 const MOST_PACKETS = 400_000;
+/** What takes longer has hung, ahead of everything else on its processor. */
+const LONGEST_MS = 30_000;
 
 /** A file with the payloads of many datagrams, one after the other. */
 export async function prepareSender(): Promise<void> {
@@ -24,12 +26,17 @@ function alone(processor: 0 | 1): string[] {
   return ['taskset', '-c', String(processor % availableParallelism()), 'chrt', '-f', '1'];
 }
 
+/** As {@link alone} for what may run for ever: the kernel's threads must get their share beside it. */
+function favoured(processor: 0 | 1): string[] {
+  return ['taskset', '-c', String(processor % availableParallelism()), 'nice', '-n', '-15'];
+}
+
 /** Sends `count` datagrams of 12 bytes, each by a write of its own; seconds that it took. */
 async function send(namespace: string, host: string, port: number, count: number): Promise<number> {
   // A stream is established once an answer was seen.
   const open = port === STREAM_PORT ? 'printf x >&3; sleep 0.05;' : '';
   const script = `exec 3>/dev/udp/${host}/${port}; ${open} LC_ALL=C dd if=${SYNS} bs=12 count=${count} 2>&1 >&3`;
-  const text = await inside(namespace, [...alone(0), 'bash', '-c', script]);
+  const text = await inside(namespace, [...alone(0), 'bash', '-c', script], '', LONGEST_MS);
   const seconds = Number(/copied, ([\d.e-]+) s/.exec(text)?.[1]);
   if (!(seconds > 0)) throw new Error(`dd printed ${JSON.stringify(text)}`);
   return seconds;
@@ -98,7 +105,7 @@ net.createServer((s) => {
 }).listen(${BULK_PORT}, '0.0.0.0', () => console.log('up'));`;
 
 export async function startServers(bed: Bed): Promise<ChildProcess> {
-  const command = [...alone(1), process.execPath, '-e', servers];
+  const command = [...favoured(1), process.execPath, '-e', servers];
   const child = spawn('ip', ['netns', 'exec', bed.destination, ...command], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -125,7 +132,7 @@ for ((i = 0; i < ${count}; i++)); do
   took[i]=$((\${b/[.,]/} - \${a/[.,]/})); [ $i = 0 ] && start=$a
 done
 echo $((\${EPOCHREALTIME/[.,]/} - \${start/[.,]/})) "\${took[@]}"`;
-  const text = await inside(bed.source, [...alone(0), 'bash', '-c', script]);
+  const text = await inside(bed.source, [...alone(0), 'bash', '-c', script], '', LONGEST_MS);
   const [elapsed = NaN, ...each] = text.trim().split(' ').map(Number);
   if (each.length !== count) throw new Error(`${bed.source}: ${each.length} of ${count} connects`);
   each.sort((a, b) => a - b);
@@ -136,7 +143,7 @@ echo $((\${EPOCHREALTIME/[.,]/} - \${start/[.,]/})) "\${took[@]}"`;
   };
 }
 
-/** A kernel thread that carries packets may have to wait for a process ahead of it: such slices do not count. */
+/** The best of short slices counts: other processes only ever take from them. */
 const SLICE_MS = 20;
 
 const receiver = `
@@ -148,15 +155,14 @@ const s = require('node:net').connect({ host, port: ${BULK_PORT}, onread: { buff
   if (took > ${SLICE_MS}e6) { rates.push(bytes * 8 / took); bytes = 0; start = now; }
   if (rates.length <= Number(slices)) return true;
   // The first is the start of the connection.
-  const sorted = rates.slice(1).sort((a, b) => a - b);
-  console.log(sorted[sorted.length >> 1]); process.exit(0);
+  console.log(Math.max(...rates.slice(1))); process.exit(0);
 } } });
 s.on('error', (error) => { throw error; });`;
 
-/** Gbit/s of one TCP connection: the median of slices of 20 ms. */
+/** Gbit/s of one TCP connection: the best slice of 20 ms. */
 export async function bulk(bed: Bed, host: string, seconds: number): Promise<number> {
   await probe(bed, 'nothing');
   const slices = Math.max(3, Math.round((seconds * 1000) / SLICE_MS));
   const args = [process.execPath, '-e', receiver, host, String(slices)];
-  return Number(await inside(bed.source, [...alone(0), ...args]));
+  return Number(await inside(bed.source, [...favoured(0), ...args], '', LONGEST_MS));
 }

@@ -6,23 +6,29 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** `daemon` and `api-main` import the product and live long, the others `shared` and Node only. */
+/** `daemon` and `api-main` import the product and live long, the others little but Node. */
 export type LabScript = 'daemon' | 'api-main' | 'binder' | 'prober' | 'dialer' | 'agnhost';
 
 const longLived: readonly LabScript[] = ['daemon', 'api-main'];
 
+const sctp = ['sctp-packet', 'sctp-association', 'sctp-socket'];
+
 /** What short-lived scripts import. */
-const shared = ['wire.ts', 'sctp-packet.ts', 'sctp-association.ts', 'sctp-socket.ts'];
+const imports: Readonly<Partial<Record<LabScript, readonly string[]>>> = {
+  prober: ['wire', ...sctp],
+  agnhost: sctp,
+};
 
 const unbuilt = import.meta.url.endsWith('.ts');
 
 function newerBuild(script: LabScript): string | undefined {
-  const built = new URL(`../../dist/lab/${script}.js`, import.meta.url);
-  const files = [`${script}.ts`, ...shared].map((file) => new URL(`./${file}`, import.meta.url));
+  const built = (name: string): URL => new URL(`../../dist/lab/${name}.js`, import.meta.url);
   try {
-    const builtAt = statSync(built).mtimeMs;
-    const fresh = files.every((source) => statSync(source).mtimeMs < builtAt);
-    return fresh ? fileURLToPath(built) : undefined;
+    const fresh = [script, ...(imports[script] ?? [])].every((name) => {
+      const source = new URL(`./${name}.ts`, import.meta.url);
+      return statSync(source).mtimeMs < statSync(built(name)).mtimeMs;
+    });
+    return fresh ? fileURLToPath(built(script)) : undefined;
   } catch {
     return undefined;
   }

@@ -77,7 +77,7 @@ function chosen<A, B>(always: readonly (readonly [A, B])[], more: readonly (read
 }
 
 const pods = Array.from(
-  { length: 12 },
+  { length: 6 },
   (_, index) => `
 apiVersion: v1
 kind: Pod
@@ -258,9 +258,9 @@ describe.skipIf(unavailable !== undefined)('crashes', () => {
     });
     await expect
       .poll(() => family().inner.filter(({ line }) => line.includes('sleep 100')).length)
-      .toBeGreaterThanOrEqual(36);
+      .toBeGreaterThanOrEqual(18);
     const { outer, inner } = family();
-    expect(inner.filter(({ line }) => line.startsWith('perl')).length).toBe(12);
+    expect(inner.filter(({ line }) => line.startsWith('perl')).length).toBe(6);
     kill('daemon');
     await expectNothingLeft([...outer, ...inner]);
     expect(await podwall(['lab', 'up', '--empty', '--stack', 'ipv4'])).toMatchObject({ code: 0 });

@@ -31,7 +31,7 @@ const direction = 'src/engine/direction.ts';
 const order = 'src/engine/policy-index.ts';
 const evaluate = 'src/engine/evaluate.ts';
 const effects = 'src/engine/effects.ts';
-const reach = 'src/engine/reach.ts';
+const pairEffects = 'src/engine/pair-effects.ts';
 const legs = 'src/engine/legs.ts';
 const classes = 'src/engine/classes.ts';
 const peerSets = 'src/engine/peer-sets.ts';
@@ -425,7 +425,7 @@ export const mutations: readonly Mutation[] = [
   one(
     'all pairs: the own node is policed',
     'S160',
-    reach,
+    pairEffects,
     "if (near === 'yes') return everything;",
     '',
   ),

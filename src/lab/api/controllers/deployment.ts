@@ -17,16 +17,17 @@ import type { Writer } from '../write.ts';
 import { type Controller, itself, ownerOfKind, startController } from './controller.ts';
 import { createRecorder } from './events.ts';
 import {
-  claimPods,
+  countPods,
   createPod,
   isActive,
+  isGoing,
   isReady,
   ownedBy,
   ownerReference,
   plainTemplate,
-  podType,
   removePod,
   replicasOf,
+  startPodOwner,
   templateHash,
   withCondition,
   writeStatus,
@@ -39,52 +40,40 @@ const revision = 'deployment.kubernetes.io/revision';
 
 export function startReplicaSetController(writer: Writer): Controller {
   const record = createRecorder(writer, 'replicaset-controller');
-  return startController({
-    store: writer.store,
-    watches: {
-      [replicaSetType.bucket]: itself,
-      [podType.bucket]: ownerOfKind('ReplicaSet'),
-    },
-    reconcile(key) {
-      const set = writer.store.get(replicaSetType.bucket, key);
-      if (!set) return;
-      const pods = claimPods(writer, set);
-      let active = pods.filter(isActive);
-      if (set.metadata.deletionTimestamp === undefined) {
-        const missing = replicasOf(set) - active.length;
-        for (let count = 0; count < missing; count += 1) {
-          const pod = createPod(writer, set);
-          active.push(pod);
-          if (missing <= 20)
-            record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
-        }
-        if (missing < 0) {
-          // The least useful first: without a node, not ready, youngest.
-          const rank = (pod: ApiObject): number =>
-            stringAt(pod, 'spec', 'nodeName') === '' ? 0 : isReady(pod) ? 2 : 1;
-          const doomed = active
-            .sort(
-              (a, b) =>
-                rank(a) - rank(b) ||
-                Number(b.metadata.resourceVersion) - Number(a.metadata.resourceVersion),
-            )
-            .slice(0, -missing);
-          for (const pod of doomed) {
-            removePod(writer, pod);
-            record(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
-          }
-          active = active.filter((pod) => !doomed.includes(pod));
+  return startPodOwner(writer, replicaSetType, (set, pods) => {
+    const active = pods.filter(isActive);
+    if (!isGoing(set)) {
+      const missing = replicasOf(set) - active.length;
+      for (let count = 0; count < missing; count += 1) {
+        const pod = createPod(writer, set);
+        if (missing <= 20)
+          record(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
+      }
+      if (missing < 0) {
+        // The least useful first: without a node, not ready, youngest.
+        const rank = (pod: ApiObject): number =>
+          stringAt(pod, 'spec', 'nodeName') === '' ? 0 : isReady(pod) ? 2 : 1;
+        const doomed = active
+          .sort(
+            (a, b) =>
+              rank(a) - rank(b) ||
+              Number(b.metadata.resourceVersion) - Number(a.metadata.resourceVersion),
+          )
+          .slice(0, -missing);
+        for (const pod of doomed) {
+          removePod(writer, pod);
+          record(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
         }
       }
-      const ready = active.filter(isReady).length;
-      writeStatus(writer, replicaSetType, set, {
-        replicas: active.length,
-        fullyLabeledReplicas: active.length || undefined,
-        readyReplicas: ready || undefined,
-        availableReplicas: ready || undefined,
-        observedGeneration: set.metadata.generation,
-      });
-    },
+    }
+    const { active: replicas, ready } = countPods(writer, set);
+    writeStatus(writer, replicaSetType, set, {
+      replicas,
+      fullyLabeledReplicas: replicas || undefined,
+      readyReplicas: ready || undefined,
+      availableReplicas: ready || undefined,
+      observedGeneration: set.metadata.generation,
+    });
   });
 }
 
@@ -195,7 +184,7 @@ export function startDeploymentController(writer: Writer): Controller {
       const sets = ownedBy(writer, replicaSetType, deployment);
       const template = objectAt(deployment, 'spec', 'template');
       let current = sets.find((set) => deepEqual(plainTemplate(set, hashLabel), template));
-      const alive = deployment.metadata.deletionTimestamp === undefined;
+      const alive = !isGoing(deployment);
       if (alive && at(deployment, 'spec', 'paused') !== true) {
         const newest = Math.max(
           0,

@@ -20,6 +20,13 @@ import { kindOf } from '../registry.ts';
 import type { ResourceType } from '../resource.ts';
 import { matchesLabels, parseSelectorObject } from '../selectors.ts';
 import type { Writer } from '../write.ts';
+import {
+  type Controller,
+  type ControllerOptions,
+  itself,
+  ownerOfKind,
+  startController,
+} from './controller.ts';
 
 export const podType: ResourceType = kindOf('v1', 'Pod');
 
@@ -36,7 +43,7 @@ export function ownedBy(writer: Writer, type: ResourceType, owner: ApiObject): A
 }
 
 /** Also takes pods in that match the selector and that nobody controls. */
-export function claimPods(writer: Writer, owner: ApiObject): ApiObject[] {
+function claimPods(writer: Writer, owner: ApiObject): ApiObject[] {
   const selector = at(owner, 'spec', 'selector');
   if (!isObject(selector)) return [];
   const requirements = parseSelectorObject(selector);
@@ -79,6 +86,52 @@ export const isReady = (pod: ApiObject): boolean =>
 export const isActive = (pod: ApiObject): boolean =>
   pod.metadata.deletionTimestamp === undefined &&
   !['Succeeded', 'Failed'].includes(stringAt(pod, 'status', 'phase'));
+
+/** The label that says from which template a pod was made. */
+export const revisionLabel = 'controller-revision-hash';
+
+export const revisionOf = (pod: ApiObject): string => pod.metadata.labels?.[revisionLabel] ?? '';
+
+/**
+ * The controller of a kind that owns pods: looks at an owner when it or one of its pods changes, or
+ * when `wakes` says so. `pods` are those it owns, whatever their state.
+ */
+export function startPodOwner(
+  writer: Writer,
+  type: ResourceType,
+  reconcile: (owner: ApiObject, pods: readonly ApiObject[]) => void,
+  wakes: ControllerOptions['watches'] = {},
+): Controller {
+  return startController({
+    store: writer.store,
+    watches: {
+      ...wakes,
+      [type.bucket]: itself,
+      [podType.bucket]: ownerOfKind(type.kind),
+    },
+    reconcile(key) {
+      const owner = writer.store.get(type.bucket, key);
+      if (owner) reconcile(owner, claimPods(writer, owner));
+    },
+  });
+}
+
+export const isGoing = (object: ApiObject): boolean =>
+  object.metadata.deletionTimestamp !== undefined;
+
+/** How many pods of an owner count now, how many are ready, how many are of the newest revision. */
+export function countPods(
+  writer: Writer,
+  owner: ApiObject,
+  revision?: string,
+): { readonly active: number; readonly ready: number; readonly updated: number } {
+  const pods = ownedBy(writer, podType, owner).filter(isActive);
+  return {
+    active: pods.length,
+    ready: pods.filter(isReady).length,
+    updated: pods.filter((pod) => revisionOf(pod) === revision).length,
+  };
+}
 
 export interface PodPlan {
   readonly name?: string;

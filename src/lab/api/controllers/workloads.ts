@@ -12,17 +12,19 @@ import {
 } from '../object.ts';
 import { kindOf } from '../registry.ts';
 import type { Writer } from '../write.ts';
-import { type Controller, itself, ownerOfKind, startController } from './controller.ts';
+import type { Controller } from './controller.ts';
 import { startDeploymentController, startReplicaSetController } from './deployment.ts';
 import {
-  claimPods,
+  countPods,
   createPod,
   isActive,
+  isGoing,
   isReady,
-  ownedBy,
-  podType,
   removePod,
   replicasOf,
+  revisionLabel,
+  revisionOf,
+  startPodOwner,
   templateHash,
   withCondition,
   writeStatus,
@@ -32,48 +34,34 @@ const statefulSetType = kindOf('apps/v1', 'StatefulSet');
 const daemonSetType = kindOf('apps/v1', 'DaemonSet');
 const jobType = kindOf('batch/v1', 'Job');
 const nodeType = kindOf('v1', 'Node');
-const hashLabel = 'controller-revision-hash';
 
 const hashOf = (workload: ApiObject): string =>
   templateHash(objectAt(workload, 'spec', 'template'));
-const revisionOf = (pod: ApiObject): string => pod.metadata.labels?.[hashLabel] ?? '';
 
 function startStatefulSetController(writer: Writer): Controller {
-  return startController({
-    store: writer.store,
-    watches: {
-      [statefulSetType.bucket]: itself,
-      [podType.bucket]: ownerOfKind('StatefulSet'),
-    },
-    reconcile(key) {
-      const set = writer.store.get(statefulSetType.bucket, key);
-      if (!set) return;
-      const hash = `${set.metadata.name}-${hashOf(set)}`;
-      const pods = claimPods(writer, set);
-      const ordinal = (pod: ApiObject): number =>
-        Number(/-(\d+)$/.exec(pod.metadata.name)?.[1] ?? -1);
-      const byOrdinal = new Map(pods.map((pod) => [ordinal(pod), pod]));
-      if (set.metadata.deletionTimestamp === undefined) {
-        const parallel = stringAt(set, 'spec', 'podManagementPolicy') === 'Parallel';
-        fill(set, hash, byOrdinal, parallel);
-        shrink(set, hash, pods, ordinal, parallel);
-      }
-      const active = ownedBy(writer, podType, set).filter(isActive);
-      const ready = active.filter(isReady).length;
-      const updated = active.filter((pod) => revisionOf(pod) === hash).length;
-      const all = updated === replicasOf(set);
-      writeStatus(writer, statefulSetType, set, {
-        observedGeneration: set.metadata.generation,
-        replicas: active.length,
-        readyReplicas: ready || undefined,
-        availableReplicas: ready,
-        currentReplicas: all ? updated : active.length - updated || undefined,
-        updatedReplicas: updated || undefined,
-        currentRevision: all ? hash : stringAt(set, 'status', 'currentRevision') || hash,
-        updateRevision: hash,
-        collisionCount: 0,
-      });
-    },
+  return startPodOwner(writer, statefulSetType, (set, pods) => {
+    const hash = `${set.metadata.name}-${hashOf(set)}`;
+    const ordinal = (pod: ApiObject): number =>
+      Number(/-(\d+)$/.exec(pod.metadata.name)?.[1] ?? -1);
+    const byOrdinal = new Map(pods.map((pod) => [ordinal(pod), pod]));
+    if (!isGoing(set)) {
+      const parallel = stringAt(set, 'spec', 'podManagementPolicy') === 'Parallel';
+      fill(set, hash, byOrdinal, parallel);
+      shrink(set, hash, pods, ordinal, parallel);
+    }
+    const { active, ready, updated } = countPods(writer, set, hash);
+    const all = updated === replicasOf(set);
+    writeStatus(writer, statefulSetType, set, {
+      observedGeneration: set.metadata.generation,
+      replicas: active,
+      readyReplicas: ready || undefined,
+      availableReplicas: ready,
+      currentReplicas: all ? updated : active - updated || undefined,
+      updatedReplicas: updated || undefined,
+      currentRevision: all ? hash : stringAt(set, 'status', 'currentRevision') || hash,
+      updateRevision: hash,
+      collisionCount: 0,
+    });
   });
 
   /** Creates what is missing, one after the other when order is asked for. */
@@ -92,7 +80,7 @@ function startStatefulSetController(writer: Writer): Controller {
           labels: {
             'statefulset.kubernetes.io/pod-name': name,
             'apps.kubernetes.io/pod-index': String(index),
-            [hashLabel]: hash,
+            [revisionLabel]: hash,
           },
           spec: {
             hostname: name,
@@ -102,8 +90,7 @@ function startStatefulSetController(writer: Writer): Controller {
           },
         });
         if (!parallel) return;
-      } else if (!isReady(pod) || pod.metadata.deletionTimestamp !== undefined)
-        if (!parallel) return;
+      } else if (!isReady(pod) || isGoing(pod)) if (!parallel) return;
     }
   }
 
@@ -116,7 +103,7 @@ function startStatefulSetController(writer: Writer): Controller {
     parallel: boolean,
   ): void {
     const replicas = replicasOf(set);
-    if (!parallel && pods.some((pod) => pod.metadata.deletionTimestamp !== undefined)) return;
+    if (!parallel && pods.some((pod) => isGoing(pod))) return;
     const extra = pods
       .filter((pod) => ordinal(pod) >= replicas && isActive(pod))
       .sort((a, b) => ordinal(b) - ordinal(a));
@@ -137,55 +124,43 @@ function startDaemonSetController(writer: Writer): Controller {
     store
       .list(daemonSetType.bucket)
       .objects.map((set) => `${set.metadata.namespace ?? ''}/${set.metadata.name}`);
-  return startController({
-    store,
-    watches: {
-      [daemonSetType.bucket]: itself,
-      [podType.bucket]: ownerOfKind('DaemonSet'),
-      [nodeType.bucket]: allSets,
-    },
-    reconcile(key) {
-      const set = store.get(daemonSetType.bucket, key);
-      if (!set) return;
-      const hash = hashOf(set);
-      const wanted = stringMapAt(set, 'spec', 'template', 'spec', 'nodeSelector');
-      const nodes = store
-        .list(nodeType.bucket)
-        .objects.filter((node) =>
-          Object.entries(wanted).every(([name, value]) => node.metadata.labels?.[name] === value),
-        );
-      let pods = claimPods(writer, set);
-      const nodeOf = (pod: ApiObject): string => stringAt(pod, 'spec', 'nodeName');
-      if (set.metadata.deletionTimestamp === undefined) {
-        for (const node of nodes)
-          if (!pods.some((pod) => nodeOf(pod) === node.metadata.name))
-            createPod(writer, set, {
-              labels: { [hashLabel]: hash },
-              spec: { nodeName: node.metadata.name },
-            });
-        for (const pod of pods)
-          if (isActive(pod) && !nodes.some((node) => node.metadata.name === nodeOf(pod)))
-            removePod(writer, pod);
-        const settled = pods.every((pod) => isActive(pod) && isReady(pod));
-        const stale = pods.find((pod) => revisionOf(pod) !== hash);
-        if (stale && settled && stringAt(set, 'spec', 'updateStrategy', 'type') !== 'OnDelete')
-          removePod(writer, stale);
-      }
-      pods = ownedBy(writer, podType, set).filter(isActive);
-      const ready = pods.filter(isReady).length;
-      const updated = pods.filter((pod) => revisionOf(pod) === hash).length;
-      writeStatus(writer, daemonSetType, set, {
-        currentNumberScheduled: pods.length,
-        numberMisscheduled: 0,
-        desiredNumberScheduled: nodes.length,
-        numberReady: ready,
-        numberAvailable: ready || undefined,
-        numberUnavailable: nodes.length - ready || undefined,
-        updatedNumberScheduled: updated || undefined,
-        observedGeneration: set.metadata.generation,
-      });
-    },
-  });
+  const nodeOf = (pod: ApiObject): string => stringAt(pod, 'spec', 'nodeName');
+  const reconcile = (set: ApiObject, pods: readonly ApiObject[]): void => {
+    const hash = hashOf(set);
+    const wanted = stringMapAt(set, 'spec', 'template', 'spec', 'nodeSelector');
+    const nodes = store
+      .list(nodeType.bucket)
+      .objects.filter((node) =>
+        Object.entries(wanted).every(([name, value]) => node.metadata.labels?.[name] === value),
+      );
+    if (!isGoing(set)) {
+      for (const node of nodes)
+        if (!pods.some((pod) => nodeOf(pod) === node.metadata.name))
+          createPod(writer, set, {
+            labels: { [revisionLabel]: hash },
+            spec: { nodeName: node.metadata.name },
+          });
+      for (const pod of pods)
+        if (isActive(pod) && !nodes.some((node) => node.metadata.name === nodeOf(pod)))
+          removePod(writer, pod);
+      const settled = pods.every((pod) => isActive(pod) && isReady(pod));
+      const stale = pods.find((pod) => revisionOf(pod) !== hash);
+      if (stale && settled && stringAt(set, 'spec', 'updateStrategy', 'type') !== 'OnDelete')
+        removePod(writer, stale);
+    }
+    const { active, ready, updated } = countPods(writer, set, hash);
+    writeStatus(writer, daemonSetType, set, {
+      currentNumberScheduled: active,
+      numberMisscheduled: 0,
+      desiredNumberScheduled: nodes.length,
+      numberReady: ready,
+      numberAvailable: ready || undefined,
+      numberUnavailable: nodes.length - ready || undefined,
+      updatedNumberScheduled: updated || undefined,
+      observedGeneration: set.metadata.generation,
+    });
+  };
+  return startPodOwner(writer, daemonSetType, reconcile, { [nodeType.bucket]: allSets });
 }
 
 const restartsOf = (pod: ApiObject): number =>
@@ -194,64 +169,58 @@ const restartsOf = (pod: ApiObject): number =>
     .reduce((sum, status) => sum + (numberAt(status, 'restartCount') ?? 0), 0);
 
 function startJobController(writer: Writer): Controller {
-  return startController({
-    store: writer.store,
-    watches: { [jobType.bucket]: itself, [podType.bucket]: ownerOfKind('Job') },
-    reconcile(key) {
-      const job = writer.store.get(jobType.bucket, key);
-      if (!job || job.metadata.deletionTimestamp !== undefined) return;
-      const old = objectAt(job, 'status');
-      const finished = listAt(old, 'conditions').some(
-        (c) => ['Complete', 'Failed'].includes(stringAt(c, 'type')) && c['status'] === 'True',
-      );
-      if (finished) return;
-      const pods = claimPods(writer, job);
-      const active = pods.filter(isActive);
-      const phase = (name: string): number =>
-        pods.filter((pod) => stringAt(pod, 'status', 'phase') === name).length;
-      const succeeded = phase('Succeeded');
-      const failed = phase('Failed');
-      const completions = numberAt(job, 'spec', 'completions') ?? 1;
-      const limit = numberAt(job, 'spec', 'backoffLimit') ?? 6;
-      let conditions = listAt(old, 'conditions');
-      const done = succeeded >= completions;
-      // Pods that start their containers again do not fail: the restarts are counted.
-      const restarts =
-        stringAt(job, 'spec', 'template', 'spec', 'restartPolicy') === 'OnFailure'
-          ? active.reduce((sum, pod) => sum + restartsOf(pod), 0)
-          : 0;
-      const broken = failed > limit || (restarts > 0 && restarts >= limit);
-      if (done)
-        conditions = withCondition(writer, conditions, {
-          type: 'Complete',
-          status: 'True',
-          reason: 'CompletionsReached',
-          message: 'Reached expected number of succeeded pods',
-        });
-      else if (broken) {
-        conditions = withCondition(writer, conditions, {
-          type: 'Failed',
-          status: 'True',
-          reason: 'BackoffLimitExceeded',
-          message: 'Job has reached the specified backoff limit',
-        });
-        for (const pod of active) removePod(writer, pod);
-      } else if (job['spec'] && objectAt(job, 'spec')['suspend'] !== true) {
-        const parallelism = numberAt(job, 'spec', 'parallelism') ?? 1;
-        const missing = Math.min(parallelism, completions - succeeded) - active.length;
-        for (let count = 0; count < missing; count += 1) active.push(createPod(writer, job));
-      }
-      writeStatus(writer, jobType, job, {
-        startTime: old['startTime'] ?? timestamp(writer.now()),
-        active: done || broken ? undefined : active.length || undefined,
-        ready: active.filter(isReady).length,
-        succeeded: succeeded || undefined,
-        failed: failed || undefined,
-        terminating: 0,
-        conditions: conditions.length > 0 ? conditions : undefined,
-        completionTime: done ? timestamp(writer.now()) : undefined,
+  return startPodOwner(writer, jobType, (job, pods) => {
+    if (isGoing(job)) return;
+    const old = objectAt(job, 'status');
+    const finished = listAt(old, 'conditions').some(
+      (c) => ['Complete', 'Failed'].includes(stringAt(c, 'type')) && c['status'] === 'True',
+    );
+    if (finished) return;
+    const active = pods.filter(isActive);
+    const phase = (name: string): number =>
+      pods.filter((pod) => stringAt(pod, 'status', 'phase') === name).length;
+    const succeeded = phase('Succeeded');
+    const failed = phase('Failed');
+    const completions = numberAt(job, 'spec', 'completions') ?? 1;
+    const limit = numberAt(job, 'spec', 'backoffLimit') ?? 6;
+    let conditions = listAt(old, 'conditions');
+    const done = succeeded >= completions;
+    // Pods that start their containers again do not fail: the restarts are counted.
+    const restarts =
+      stringAt(job, 'spec', 'template', 'spec', 'restartPolicy') === 'OnFailure'
+        ? active.reduce((sum, pod) => sum + restartsOf(pod), 0)
+        : 0;
+    const broken = failed > limit || (restarts > 0 && restarts >= limit);
+    if (done)
+      conditions = withCondition(writer, conditions, {
+        type: 'Complete',
+        status: 'True',
+        reason: 'CompletionsReached',
+        message: 'Reached expected number of succeeded pods',
       });
-    },
+    else if (broken) {
+      conditions = withCondition(writer, conditions, {
+        type: 'Failed',
+        status: 'True',
+        reason: 'BackoffLimitExceeded',
+        message: 'Job has reached the specified backoff limit',
+      });
+      for (const pod of active) removePod(writer, pod);
+    } else if (job['spec'] && objectAt(job, 'spec')['suspend'] !== true) {
+      const parallelism = numberAt(job, 'spec', 'parallelism') ?? 1;
+      const missing = Math.min(parallelism, completions - succeeded) - active.length;
+      for (let count = 0; count < missing; count += 1) active.push(createPod(writer, job));
+    }
+    writeStatus(writer, jobType, job, {
+      startTime: old['startTime'] ?? timestamp(writer.now()),
+      active: done || broken ? undefined : active.length || undefined,
+      ready: active.filter(isReady).length,
+      succeeded: succeeded || undefined,
+      failed: failed || undefined,
+      terminating: 0,
+      conditions: conditions.length > 0 ? conditions : undefined,
+      completionTime: done ? timestamp(writer.now()) : undefined,
+    });
   });
 }
 

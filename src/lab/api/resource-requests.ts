@@ -95,7 +95,7 @@ function managerOf({ query, userAgent }: Context): string {
   return userAgent.split('/')[0]?.slice(0, 128) || 'unknown';
 }
 
-/** Field faults become 400, a warning or nothing, as `fieldValidation` says; wrong types always 400. */
+/** Field faults become 400, a warning or nothing, as `fieldValidation` says; wrong types 400 at once. */
 function validateFields(
   context: Context,
   object: JsonObject,
@@ -108,7 +108,9 @@ function validateFields(
   // Faults the stored object had before are not this user's.
   const before = old ? new Set(checkFields(old, schema).unknown) : new Set<string>();
   const prefix = `${type.kind} in version "${type.version}" cannot be handled as a ${type.kind}:`;
-  const types = faults.types[0];
+  // Of a custom resource the metadata is decoded; the rest is checked against its schema: 422.
+  const decoded = isCustom(context) ? checkFields({ ...object, spec: null }, schema) : faults;
+  const types = decoded.types[0];
   if (types !== undefined) throw badRequest(`${prefix} ${types}`);
   const unknown = faults.unknown.filter((path) => !before.has(path));
   const messages = unknown.map((path) => `unknown field "${path}"`);
@@ -184,7 +186,7 @@ export function patchObject(context: Context, body: Body): Reply {
     throw unsupportedMediaType(media, Object.values(patchTypes));
   if (media === patchTypes.apply) return applyObject(context, readYaml(bytes));
   const patch = readJson(bytes);
-  if (media === patchTypes.strategic && !hasStrategic(context))
+  if (media === patchTypes.strategic && isCustom(context))
     throw unsupportedMediaType(media, [patchTypes.json, patchTypes.merge, patchTypes.apply]);
   if (media !== patchTypes.json && !isObject(patch))
     throw badRequest('the patch must be a JSON object');
@@ -214,9 +216,8 @@ export function patchObject(context: Context, body: Body): Reply {
   return { ...reply, warnings };
 }
 
-/** Kinds that come from custom resource definitions have no strategic patch on a real server. */
-const hasStrategic = (context: Context): boolean =>
-  context.target.type.group !== 'policy.networking.k8s.io';
+/** Kinds that come from custom resource definitions on a real server: no strategic patch there. */
+const isCustom = ({ target }: Context): boolean => target.type.group === 'policy.networking.k8s.io';
 
 function applyObject(context: Context, value: unknown): Reply {
   const { target, writer, query } = context;

@@ -229,12 +229,14 @@ function scalarFault(value: unknown, scalar: Scalar): string | undefined {
     case 'b':
       return typeof value === 'boolean' ? undefined : goTypes.b;
     case 'o':
+      if (typeof value === 'string') return undefined;
+      if (typeof value !== 'number') return 'intstr.IntOrString';
+      // Go decodes the number into 32 bits.
+      return Number.isInteger(value) && Math.abs(value) < 2 ** 31 ? undefined : goTypes.i;
     case 'q':
       return typeof value === 'number' || typeof value === 'string'
         ? undefined
-        : scalar === 'o'
-          ? 'intstr.IntOrString'
-          : 'resource.Quantity';
+        : 'resource.Quantity';
     case 'r':
     case 'f':
       return undefined;

@@ -1,7 +1,7 @@
 /**
  * Random traffic with faults: the server must neither fall over nor leak, the controllers must end
- * in the state that was asked for, and a watcher must end with what the server has. Longer with
- * PODWALL_SOAK_SECONDS.
+ * in the state that was asked for, and a watcher must end with what the server has. An hour with
+ * PODWALL_SOAK=1, else as long as PODWALL_SOAK_SECONDS says (6 s).
  */
 import { readdirSync } from 'node:fs';
 import { Agent, request } from 'node:https';
@@ -11,7 +11,8 @@ import { seededRandom } from './faults.ts';
 import { numberAt, objectAt, stringAt, type ApiObject, type JsonObject } from './object.ts';
 import { startLabApi, type LabApi } from './start.ts';
 
-const seconds = Number(process.env['PODWALL_SOAK_SECONDS'] ?? 6);
+const soak = process.env['PODWALL_SOAK'] === '1';
+const seconds = Number(process.env['PODWALL_SOAK_SECONDS'] ?? (soak ? 3600 : 6));
 const seed = Number(process.env['PODWALL_SEED'] ?? Math.floor(Math.random() * 1e9));
 
 const openFiles = (): number => readdirSync('/proc/self/fd').length;

@@ -42,6 +42,15 @@ const read = (path: string): string => {
   }
 };
 
+function openFiles(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    // Ended meanwhile.
+    return 0;
+  }
+}
+
 /** `daemon`, `api-main`, … for the lab's own long-lived processes; else the command line. */
 function nameOf(pid: number): string {
   const line = read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim();
@@ -56,9 +65,10 @@ export async function footprint(lab: Lab, status: LabStatus): Promise<Footprint>
   for (const pid of pids) {
     const name = nameOf(pid);
     if (name !== 'daemon' && name !== 'api-main') continue;
-    descriptors[name] = readdirSync(`/proc/${pid}/fd`).length;
-    const resident = /VmRSS:\s+(\d+) kB/.exec(read(`/proc/${pid}/status`))?.[1];
-    memory[name] = Math.round(Number(resident) / 1024);
+    // A child that is just being made carries the same name for a moment.
+    descriptors[name] = Math.max(descriptors[name] ?? 0, openFiles(pid));
+    const resident = /VmRSS:\s+(\d+) kB/.exec(read(`/proc/${pid}/status`))?.[1] ?? '0';
+    memory[name] = Math.max(memory[name] ?? 0, Math.round(Number(resident) / 1024));
   }
   const links: string[] = [];
   for (const node of status.config.nodes) {
@@ -68,7 +78,6 @@ export async function footprint(lab: Lab, status: LabStatus): Promise<Footprint>
   const { nodes } = await lab.status();
   return {
     processes: pids
-      .filter((pid) => pids.includes(pid))
       .map(nameOf)
       .filter((name) => name !== '')
       .toSorted(),

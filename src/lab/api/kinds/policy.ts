@@ -3,7 +3,7 @@
  */
 import { policyKinds } from '../../../policy/index.ts';
 import { fieldErrorReason, formatFieldError } from '../../../k8s/field-error.ts';
-import { checkSchema } from '../../../k8s/schema.ts';
+import { checkSchema, type TypeFault } from '../../../k8s/schema.ts';
 import type { PolicyKind } from '../../../policy/policy-kind.ts';
 import type { KubeObject } from '../../../k8s/types.ts';
 import { at, stringAt, type ApiObject } from '../object.ts';
@@ -73,6 +73,8 @@ function resourceOf(kind: PolicyKind): ResourceType {
       ? 'networking.v1.NetworkPolicy'
       : `policy.${version}.${kind.kind}`;
   if (!typeNamed(schema)) defineType(schema, kind.schema);
+  const typeErrors = (object: ApiObject): readonly TypeFault[] =>
+    checkSchema(object, kind.schema, '').typeErrors;
   return resource({
     group,
     version,
@@ -86,11 +88,12 @@ function resourceOf(kind: PolicyKind): ResourceType {
     ...columnsOf(kind),
     applyDefaults(object) {
       // Defaults assume JSON types that fit; the checks below say what does not.
-      if (checkSchema(object, kind.schema, '').typeErrors.length > 0) return;
+      if (kind.typesAreFieldErrors !== true && typeErrors(object).length > 0) return;
       Object.assign(object, kind.applyDefaults(object as KubeObject));
     },
     validate(object, old) {
-      const wrong = checkSchema(object, kind.schema, '').typeErrors;
+      // A custom resource is checked against its schema, types included.
+      const wrong = kind.typesAreFieldErrors === true ? [] : typeErrors(object);
       if (wrong.length === 0) return causes(kind, object, old);
       return wrong.map((fault) => ({
         reason: 'FieldValueTypeInvalid',

@@ -42,6 +42,13 @@ describe('self-checks', () => {
     });
   });
 
+  it('lesson 44: an nft that crashes on a newer table is not called missing', () => {
+    const [finding] = judge({ nftCrash: 'SIGSEGV' });
+    expect(finding).toMatchObject({ check: 'nft', severity: 'problem' });
+    expect(finding?.message).toContain('crashes (SIGSEGV)');
+    expect(finding?.remedy).toContain('newest');
+  });
+
   it('lesson 42: pods on a bridge that netfilter does not see', () => {
     const bridge = {
       bridges: ['cni0'],

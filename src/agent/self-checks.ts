@@ -46,6 +46,8 @@ export interface NodeFacts {
   /** Undefined: nft could not be run, and `nftError` says why. */
   readonly nftVersion?: string;
   readonly nftError?: string;
+  /** A signal that ended nft when it was asked for the tables. */
+  readonly nftCrash?: string;
   readonly kernel: string;
   /** Bridges that have ports. */
   readonly bridges: readonly string[];
@@ -89,7 +91,15 @@ export function judgeNode(facts: NodeFacts, scope: CheckScope): Finding[] {
 
 function versions(facts: NodeFacts): Finding[] {
   const found: Finding[] = [];
-  if (facts.nftVersion === undefined)
+  if (facts.nftCrash !== undefined)
+    found.push({
+      check: 'nft',
+      severity: 'problem',
+      message: `nft crashes (${facts.nftCrash}) when it looks at this node's tables: a newer nft wrote one of them. Rules that are in force stay, but cannot be changed`,
+      remedy:
+        "give the agent an nft as new as the newest on the node, or delete the table (with that newer nft: 'nft list tables')",
+    });
+  else if (facts.nftVersion === undefined)
     found.push({
       check: 'nft',
       severity: 'problem',
@@ -343,8 +353,17 @@ export async function readFacts(options: ReadFactsOptions): Promise<NodeFacts> {
   } catch (error) {
     return { ...base, nftError: error instanceof Error ? error.message : String(error) };
   }
+  if (listing.signal !== null)
+    return {
+      ...base,
+      nftCrash: listing.signal,
+      ...(nftVersion === undefined ? {} : { nftVersion }),
+    };
   if (listing.code !== 0 || nftVersion === undefined)
-    return { ...base, nftError: listing.stderr.trim().split('\n')[0] || 'not installed' };
+    return {
+      ...base,
+      nftError: listing.stderr.trim().split('\n')[0] || `exit code ${listing.code}`,
+    };
 
   const rules = new Map<string, readonly string[] | undefined>();
   const chains: ForeignChain[] = [];

@@ -145,6 +145,13 @@ for (my $i = 0; $i < ${wanted}; $i++) { send(S, $head . pack("nnnn", 1024 + $i %
         (error: unknown) => error,
       );
       if (outcome instanceof NftError) {
+        const [finding] = await checkNode({
+          netns: cluster.bed.netns('node-1'),
+          table: 'podwall',
+          markMask: 0xffff0000,
+          podCidrs: ['10.244.1.0/24'],
+        });
+        expect(finding?.message).toContain('nft crashes (SIG');
         expect(outcome.message).toContain('ended by a signal');
         expect(outcome.message).toContain('newer nft');
         await cluster.expectFlows({ 'front db TCP/80': true });

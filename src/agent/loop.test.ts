@@ -323,6 +323,28 @@ describe('createLoop', () => {
     expect(self.rounds.at(-1)?.built?.quarantined).toEqual([]);
   });
 
+  it('lesson 44: an nft that refuses everything, even no policy at all, blames no policy', async () => {
+    let fails = true;
+    let checks = 0;
+    const self = bench({
+      check: () => {
+        checks += 1;
+        return Promise.resolve(fails ? '' : undefined);
+      },
+    });
+    self.objects?.push(open, bad);
+    self.refuse = '6666';
+    self.loop.trigger('sync');
+    while (self.failures.length < 2) await new Promise((resolve) => setTimeout(resolve, 2));
+    expect(self.rounds).toEqual([]);
+    expect(checks).toBeLessThanOrEqual(self.failures.length + 1);
+    fails = false;
+    self.refuse = undefined;
+    await self.loop.idle();
+    expect(self.rounds.at(-1)?.built?.quarantined).toEqual([]);
+    expect(self.rounds.at(-1)?.program.dispatch.Ingress[4].get('10.244.1.10')).toBe('c_ok');
+  });
+
   it('stops between tries', async () => {
     const self = bench({ retry: { initialMs: 60_000 }, check: () => Promise.resolve(undefined) });
     self.objects?.push(bad);

@@ -244,6 +244,8 @@ export function createLoop(options: LoopOptions): Loop {
       const half = policies.length >> 1;
       return [...(await search(policies.slice(0, half))), ...(await search(policies.slice(half)))];
     };
+    // An nft that refuses everything (it crashes, it lacks a capability) says nothing of policies.
+    if (await refused([])) return [];
     const found = await search(snapshot.policies);
     return found.flatMap(({ ref }) => pipeline?.policy(ref.key) ?? []);
   }

@@ -1,6 +1,6 @@
 /**
  * Resident memory and idle CPU of the agent as a process, with real nft in a private network
- * namespace. The API server is the tests' fake, in this process.
+ * namespace. The API server is the tests' fake, in this process. Build first (`npm run bench` does).
  *
  *   node --import tsx bench/agent-memory.ts [pods=10000] [policies=2000]
  */
@@ -49,9 +49,8 @@ await new Promise((resolve) => holder.stdout.once('data', resolve));
 const agent = spawn(
   process.execPath,
   [
-    '--import',
-    'tsx',
-    new URL('../test/e2e/cli-process.ts', import.meta.url).pathname,
+    // What was built, as users run it: a loader would be half as much again.
+    new URL('../bin/podwall.js', import.meta.url).pathname,
     'agent',
     '--node=node-1',
     '--listen=',

@@ -438,6 +438,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   // --- run ----------------------------------------------------------------------------------------
 
   const doors: Server[] = [];
+  const everRead = new Set<string>();
   let audit: NodeJS.Timeout | undefined;
   let selfChecks: NodeJS.Timeout | undefined;
   try {
@@ -475,8 +476,9 @@ export async function runAgent(options: AgentOptions): Promise<void> {
         const resource = resourceName(one.resource);
         if (one.state === 'synced') {
           log.info({ resource, objects: one.objects }, 'reading');
-          // A resource that could not be read before may have come without any object.
-          if (synced) loop.trigger('sync');
+          // One that could not be read before may have come without any object; later, changes are named.
+          if (synced && !everRead.has(resource)) loop.trigger('sync');
+          everRead.add(resource);
         } else if (one.state === 'absent') {
           log.info({ resource }, 'the server does not have this resource');
         } else {

@@ -114,7 +114,7 @@ ${resourceTypes.filter(isReview).length} of these are questions: they are answer
   a small relay in Perl, because most kernels have no SCTP sockets. conntrack, address translation and
   policy see protocol 132 with ports. Programs of yours that open SCTP sockets need a kernel that has them.
 - Missing: programs of hostNetwork pods that leave their process
-  group can outlive the pod (not the lab).
+  group and clear their environment can outlive the pod (not the lab).
 
 ## Objects that outlive the lab
 

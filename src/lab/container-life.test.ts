@@ -13,7 +13,15 @@ function program(number: number, code: number): PodProcess {
   stderr.end();
   const over = new Promise<number>((resolve) => stdout.on('end', () => resolve(code)));
   const nothing = (): void => {};
-  return { stdin: new PassThrough(), stdout, stderr, exit: over, kill: nothing, signal: nothing };
+  return {
+    stdin: new PassThrough(),
+    stdout,
+    stderr,
+    ended: over,
+    exit: over,
+    kill: nothing,
+    signal: nothing,
+  };
 }
 
 interface Seen {
@@ -101,6 +109,27 @@ describe('the life of a container', () => {
     );
     expect(pauses).toEqual(pauses.toSorted((a, b) => a - b));
     expect(pauses.at(-1)).toBe(longestPauseMs);
+  });
+
+  it('a child that holds the output open does not keep its parent alive', async () => {
+    const killed: string[] = [];
+    const states: string[] = [];
+    const parent = program(0, 4);
+    const end = await liveContainer({
+      policy: 'Never',
+      log: createContainerLog(),
+      label: '',
+      stopped: new AbortController().signal,
+      start: () => ({
+        ...parent,
+        exit: new Promise<number>(() => {}),
+        kill: () => void killed.push('group'),
+      }),
+      report: ({ kind }) => void states.push(kind),
+    });
+    expect(end?.exitCode).toBe(4);
+    expect(killed).toEqual(['group']);
+    expect(states).toEqual(['running', 'terminated']);
   });
 
   it('keeps the log of the run before', async () => {

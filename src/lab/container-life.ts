@@ -31,6 +31,9 @@ export const longestPauseMs = 60_000;
 /** Who ran as long as this starts over with short pauses. */
 export const steadyMs = 10_000;
 
+/** How long the output of a run that is over is waited for: a child may hold it open for ever. */
+const lingerMs = 500;
+
 /** Runs until the policy ends it; the result is its last end, undefined when it was stopped. */
 export async function liveContainer(options: LifeOptions): Promise<ContainerEnd | undefined> {
   const { policy, log, report, stopped } = options;
@@ -84,7 +87,11 @@ async function runOnce(
     mine.take(child.stdout);
     mine.take(child.stderr);
     report({ kind: 'running', startedAt }, restarts, last);
-    return ended(await child.exit);
+    const end = ended(await child.ended);
+    // What it left behind goes with it, as in a container; what it said is read to the end.
+    child.kill();
+    await Promise.race([child.exit, sleep(lingerMs, undefined, { ref: false })]);
+    return end;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     mine.add(message);

@@ -3,7 +3,7 @@
  * children. Must not know which program or why.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,6 +25,8 @@ export interface ProcessPlace {
 }
 
 export interface PodProcess extends ExecSession {
+  /** The program itself has ended; children may still hold its output open, which `exit` waits for. */
+  readonly ended: Promise<number>;
   /** To the program and everything of its process group. */
   signal(name: NodeJS.Signals): void;
 }
@@ -90,23 +92,27 @@ export function startInPod(
       session.signal(name);
       if (name === 'SIGTERM') session.signal('SIGHUP');
     };
-    return { ...session, signal };
+    return { ...session, ended: session.exit, signal };
   }
   const [program = '', ...args] = command;
   const child = spawn(program, args, { stdio: 'pipe', detached: true, env, cwd: '/' });
-  const exit = new Promise<number>((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code, signal) => {
-      resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+  const codeAt = (event: 'exit' | 'close'): Promise<number> => {
+    const found = new Promise<number>((resolve, reject) => {
+      child.on('error', reject);
+      child.on(event, (code: number | null, signal: NodeJS.Signals | null) => {
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
+      });
     });
-  });
-  // Whoever wants to know asks; nobody has to.
-  exit.catch(() => {});
+    // Whoever wants to know asks; nobody has to.
+    found.catch(() => {});
+    return found;
+  };
   return {
     stdin: child.stdin,
     stdout: child.stdout,
     stderr: child.stderr,
-    exit,
+    ended: codeAt('exit'),
+    exit: codeAt('close'),
     kill: () => signalGroup(child.pid, 'SIGKILL'),
     signal: (name) => signalGroup(child.pid, name),
   };
@@ -186,6 +192,26 @@ export function shareProcess(
   };
 }
 
+/** In the environment of every program of a pod: whose it is, also when it left its process group. */
+export const podMark = 'PODWALL_POD';
+
+/**
+ * Kills what still runs for a pod that has no network of its own to be found by. A program that
+ * cleared its environment is not found.
+ */
+export function endMarked(uid: string): void {
+  const mark = Buffer.from(`${podMark}=${uid}\0`);
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (readFileSync(`/proc/${name}/environ`).includes(mark))
+        process.kill(Number(name), 'SIGKILL');
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+}
+
 /** Asks programs to end, and ends those that are left when the grace is over. */
 export async function endProcesses(
   processes: ReadonlySet<PodProcess>,
@@ -194,7 +220,7 @@ export async function endProcesses(
   if (processes.size === 0) return;
   const all = [...processes];
   for (const one of all) one.signal('SIGTERM');
-  const done = Promise.all(all.map((one) => one.exit.catch(() => 0)));
+  const done = Promise.all(all.map((one) => one.ended.catch(() => 0)));
   const patience = sleep(graceMs, 'late' as const, { ref: false });
   // The daemon kills whatever is left in the pod's network.
   if ((await Promise.race([done, patience])) === 'late') for (const one of all) one.kill();

@@ -42,8 +42,12 @@ function world(options: { readonly obedient?: boolean } = {}): World {
     },
     run(place, argv) {
       let end: (code: number) => void = () => {};
+      let over = false;
       const exit = new Promise<number>((resolve) => {
-        end = resolve;
+        end = (code) => {
+          over = true;
+          resolve(code);
+        };
       });
       const signals: string[] = [];
       const stdout = new PassThrough();
@@ -53,10 +57,12 @@ function world(options: { readonly obedient?: boolean } = {}): World {
         stdin: new PassThrough(),
         stdout,
         stderr: new PassThrough(),
+        ended: exit,
         exit,
         signals,
         end,
         kill() {
+          if (over) return;
           signals.push('KILL');
           end(137);
         },

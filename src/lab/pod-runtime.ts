@@ -19,8 +19,10 @@ import { type ContainerLog, createContainerLog } from './pod-log.ts';
 import { dialInside } from './pod-dial.ts';
 import {
   type Backlog,
+  endMarked,
   endProcesses,
   keepBacklog,
+  podMark,
   startInPod,
   shareProcess,
   type PodProcess,
@@ -118,14 +120,21 @@ export function createPodRuntime({
   }
 
   const placeOf = (pod: RunningPod, container: string): ProcessPlace => {
-    const { namespace = '' } = pod.object.metadata;
+    const { namespace = '', uid = '' } = pod.object.metadata;
     const hostname = hostnameOf(pod.object);
     const given = pod.containers.find((one) => one.name === container);
     const own = given === undefined ? {} : environmentOf(given, podFields(pod.object, pod.answer));
     return {
       netns: pod.answer.netns,
       root,
-      env: { PATH: path, HOME: '/root', HOSTNAME: hostname, LANG: 'C.UTF-8', ...own },
+      env: {
+        PATH: path,
+        HOME: '/root',
+        HOSTNAME: hostname,
+        LANG: 'C.UTF-8',
+        [podMark]: uid,
+        ...own,
+      },
       hostname,
       resolver: { namespace, text: resolvConf(dns, namespace) },
     };
@@ -309,6 +318,8 @@ export function createPodRuntime({
         pod.stop.abort();
         pods.delete(uid);
         await endProcesses(pod.processes, graceSeconds * 1000);
+        // The others end with their network.
+        if (pod.object.spec?.hostNetwork === true) endMarked(uid);
         for (const log of pod.logs.values()) log.current().end();
       }
       const end: PodName = { uid };

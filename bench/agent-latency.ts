@@ -51,7 +51,7 @@ async function serve(): Promise<void> {
       ...rule,
       ports: [{ port: 8000 + (serial % 1000) }],
     }));
-    return { ...policy, spec: { ...spec, ingress } } as KubeObject;
+    return { ...policy, spec: { ...spec, ingress } };
   };
   const actions: Record<string, () => void> = {
     'rules of a policy': () => api.put(edited(at(policies))),

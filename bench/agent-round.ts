@@ -37,7 +37,7 @@ function withApp(pod: KubeObject, app: string): KubeObject {
 function withPort(policy: KubeObject, port: number): KubeObject {
   const spec = policy.spec as { ingress: object[] };
   const ingress = spec.ingress.map((rule) => ({ ...rule, ports: [{ port }] }));
-  return { ...policy, spec: { ...spec, ingress } } as KubeObject;
+  return { ...policy, spec: { ...spec, ingress } };
 }
 
 console.log(

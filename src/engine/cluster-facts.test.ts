@@ -21,7 +21,7 @@ function pod(
 function other(kind: string, name: string, rest: object): KubeObject {
   const apiVersion = kind === 'NetworkPolicy' ? 'networking.k8s.io/v1' : 'v1';
   const namespace = kind === 'NetworkPolicy' ? { namespace: 'a' } : {};
-  return { apiVersion, kind, metadata: { name, ...namespace }, ...rest } as unknown as KubeObject;
+  return { apiVersion, kind, metadata: { name, ...namespace }, ...rest };
 }
 
 function put(facts: ClusterFacts, ...objects: readonly KubeObject[]): FactChanges {

@@ -247,3 +247,41 @@ it('a pod that the runtime refuses says why, and is tried again', async () => {
   expect(refusals).toBe(2);
   await other.stop();
 });
+
+it.each([
+  ['runs', 0],
+  ['still starts', 60],
+])('a pod whose stop fails once while it %s leaves nothing running', async (_state, startMs) => {
+  const stubborn = createFakeRuntime({ startMs });
+  const stop = stubborn.stop.bind(stubborn);
+  let failures = 2;
+  const other = await startLabApi({
+    runtime: {
+      ...stubborn,
+      stop: (uid, grace) => {
+        failures -= 1;
+        // Before anything was done: another pod of the same round could not be made, say.
+        return failures >= (startMs === 0 ? 1 : 0)
+          ? Promise.reject(new Error('not now'))
+          : stop(uid, grace);
+      },
+    },
+  });
+  other.writer.create(types.pod, 'default', {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p' },
+    spec: { containers: [{ name: 'c', image: 'i' }] },
+  });
+  const pod = (): ApiObject | undefined => other.store.get('/pods', 'default/p');
+  const ready = (): boolean =>
+    startMs === 0
+      ? stubborn.running.size === 1
+      : stringAt(pod(), 'spec', 'nodeName') !== '' && stubborn.running.size === 0;
+  await until(ready, 'the pod is where the test wants it');
+  other.writer.remove(types.pod, 'default', 'p', { gracePeriodSeconds: 1 });
+  await until(() => pod() === undefined, 'the object goes');
+  await until(() => stubborn.running.size === 0, 'nothing runs');
+  expect(failures).toBeLessThanOrEqual(0);
+  await other.stop();
+});

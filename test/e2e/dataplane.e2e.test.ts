@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   compileNode,
   createBackend,
+  interactiveRunner,
   renderProgram,
   spawnRunner,
 } from '../../src/dataplane/index.ts';
@@ -383,6 +384,51 @@ X`);
           // Retransmission waits up to some 800 ms by now.
           expect(Number(await ask(from).ask({ do: 'watch', ms: 2500, say }))).toBeGreaterThan(0);
         });
+
+    it('how long until the last byte, in both directions, while both sides speak each millisecond', async () => {
+      await ask('db').ask({ do: 'listen', protocol: 'tcp', port: 5979, talk: true, talkMs: 1 });
+      const runners = nodes.map((name) => interactiveRunner({ netns: bed.netns(name) }));
+      const fast = runners.map((runner, index) => ({
+        name: nodes[index] as NodeName,
+        backend: createBackend({ nft: runner.run, options: observing }),
+      }));
+      const times = { client: [] as number[], server: [] as number[] };
+      const set = async (policy: KubeObject): Promise<void> => {
+        const objects = policies(policy).map((object) => ({ object }));
+        const { snapshot } = buildSnapshot(objects);
+        await Promise.all(
+          fast.map(({ name, backend }) => backend.apply(compileNode(snapshot, name, observing))),
+        );
+      };
+      for (let i = 0; i < 10; i++) {
+        await set(allow);
+        expect(await ask('front').ask({ do: 'hold', host: v4('db'), port: 5979 })).toBe('open');
+        const chat = ask('front').ask({ do: 'chat', ms: 900 });
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        const start = performance.timeOrigin + performance.now();
+        await set(nobody);
+        const last = {
+          client: Number(await chat),
+          server: Number(await ask('db').ask({ do: 'last' })),
+        };
+        // It was open until then, and closed long before the talk ended.
+        expect(last.client).toBeGreaterThan(start - 150);
+        expect(last.server).toBeGreaterThan(start - 150);
+        times.client.push(last.client - start);
+        times.server.push(last.server - start);
+      }
+      for (const runner of runners) await runner.close();
+      for (const backend of backends.values()) backend.forget();
+      const row = (list: number[]): string => {
+        const sorted = list.toSorted((a, b) => a - b);
+        return `median ${sorted[list.length >> 1]?.toFixed(1)} ms, longest ${sorted.at(-1)?.toFixed(1)} ms`;
+      };
+      console.info(
+        `last byte after the change was asked for: at the client ${row(times.client)}; at the server ${row(times.server)}`,
+      );
+      // Not a time but a fact: bytes ended before the talk did, some 700 ms after the change.
+      for (const one of [...times.client, ...times.server]) expect(one).toBeLessThan(600);
+    });
 
     it('a connection that conntrack has forgotten does not come back the other way round', async () => {
       await enforce(policies(allow));

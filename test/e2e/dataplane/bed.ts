@@ -36,6 +36,8 @@ export type Question =
       readonly protocol: 'tcp' | 'udp';
       readonly port: number;
       readonly talk?: boolean;
+      /** How often a talking server speaks; default 20. */
+      readonly talkMs?: number;
     }
   | {
       readonly do: 'connect';
@@ -54,6 +56,10 @@ export type Question =
     }
   /** Opens a connection and keeps it; several can be kept under different names. */
   | { readonly do: 'hold'; readonly host: string; readonly port: number; readonly as?: string }
+  /** Says something over the held connection each millisecond for so long; answers what `last` does. */
+  | { readonly do: 'chat'; readonly ms: number }
+  /** When the last byte came, over the held connection or to a listener; milliseconds since the epoch. */
+  | { readonly do: 'last' }
   /** Bytes that came over the held connection within `ms`; `say` sends a line each 20 ms meanwhile. */
   | { readonly do: 'watch'; readonly ms: number; readonly say: boolean; readonly as?: string }
   | {

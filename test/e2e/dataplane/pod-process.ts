@@ -11,14 +11,21 @@ import type { Loop, Question } from './bed.ts';
 
 const held = new Map<string, { readonly socket: Socket; heard: number }>();
 let flooding = false;
+/** When the last byte came over any connection. */
+let heardAt = 0;
 
-function listenTcp(port: number, talk: boolean): Promise<string> {
+const now = (): number => performance.timeOrigin + performance.now();
+
+function listenTcp(port: number, talk: boolean, talkMs = 20): Promise<string> {
   return new Promise((resolve) => {
     const server = createServer((socket) => {
       socket.on('error', () => {});
       // The server speaks first and goes on: lesson of conntrack entries made again the other way round.
-      const timer = talk ? setInterval(() => socket.write('tick\n'), 20) : undefined;
-      socket.on('data', (data) => socket.write(data));
+      const timer = talk ? setInterval(() => socket.write('tick\n'), talkMs) : undefined;
+      socket.on('data', (data) => {
+        heardAt = now();
+        socket.write(data);
+      });
       socket.on('close', () => clearInterval(timer));
     });
     server.on('error', (error) => resolve(`error ${error.message}`));
@@ -77,9 +84,17 @@ function hold(name: string, host: string, port: number): Promise<string> {
     held.set(name, kept);
     socket.on('data', (data) => {
       kept.heard += data.length;
+      heardAt = now();
     });
     socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'error'));
   });
+}
+
+async function chat(name: string, ms: number): Promise<string> {
+  const timer = setInterval(() => held.get(name)?.socket.write('.'), 1);
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  clearInterval(timer);
+  return String(heardAt);
 }
 
 async function watch(name: string, ms: number, say: boolean): Promise<string> {
@@ -190,7 +205,7 @@ function answer(question: Question): Promise<string> {
   switch (question.do) {
     case 'listen':
       return question.protocol === 'tcp'
-        ? listenTcp(question.port, question.talk === true)
+        ? listenTcp(question.port, question.talk === true, question.talkMs)
         : listenUdp(question.port);
     case 'connect':
       return tryConnect(question.host, question.port, question.timeout, question.from);
@@ -198,6 +213,10 @@ function answer(question: Question): Promise<string> {
       return askUdp(question);
     case 'hold':
       return hold(question.as ?? '', question.host, question.port);
+    case 'chat':
+      return chat('', question.ms);
+    case 'last':
+      return Promise.resolve(String(heardAt));
     case 'watch':
       return watch(question.as ?? '', question.ms, question.say);
     case 'held-port':

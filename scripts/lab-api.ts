@@ -126,6 +126,17 @@ get addresses of their own, and pods that were being deleted do not come back. r
 one handed out before; a watch from before gets 410. Tokens and the certificate are new each time. A damaged
 file is refused and left as it is. Two labs must not share a file: the second to write stops saving and says so.
 
+## Clients
+
+| client                      | versions tried | with real pods (\`test/e2e/lab-clients.e2e.test.ts\` and beside it)                                                                                                                                                                                                                                                                                                                          |
+| --------------------------- | -------------- | ----------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------------- |
+| kubectl                     | 1.27 to 1.35   | create, run, apply on both sides, get (\`-o wide\`, \`-w\`), describe, label, annotate, edit, patch, replace, diff, wait, delete, exec (\`-it\` with resize, SPDY and WebSocket), logs (\`-f\`, \`--previous\`), attach, cp, debug, explain, api-resources, auth can-i, port-forward, rollout, scale, set image                                                                                      |
+| helm                        | 3.17, 4.1      | install, upgrade, rollback, uninstall, list, with a NetworkPolicy in the chart                                                                                                                                                                                                                                                                                                                 |
+| @kubernetes/client-node     | 1.4            | informers whose watch ends, is cut, expires or loses its server; exec; typed objects                                                                                                                                                                                                                                                                                                           |
+
+\`npm test\` uses what the machine has and names what it has not; \`PODWALL_KUBECTL\` and \`PODWALL_HELM\` add
+programs. Not tried: client-go programs other than these, cyclonus, Headlamp.
+
 ## Faults
 
 \`podwall lab fault\` orders them in a running lab; \`podwall lab fault --help\` lists the words. It speaks to

@@ -202,7 +202,7 @@ describe.skipIf(unavailable !== undefined)('agnhost in pods', () => {
     expect(await connect('y/a', `${await ipOf('x', 'a')}:8082`, ...flags)).toBe('open');
   });
 
-  it('S203: a policy on an SCTP port lets SCTP in there and nothing else, seen as packets', async () => {
+  it('S130: a policy on an SCTP port lets SCTP in there and nothing else, seen as packets', async () => {
     const ports = [80, 81].flatMap((port) =>
       (['TCP', 'SCTP'] as const).map((protocol) => ({ protocol, port })),
     );

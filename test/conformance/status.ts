@@ -76,21 +76,11 @@ function informational(text: string): ItemStatus {
   return { kind: 'informational', text };
 }
 
-const storage = open('storage of objects: concerns the API server of the lab, src/lab/api.');
-const enforcement = (text: string): ItemStatus => open(`enforcement: ${text}`);
-const agent = (text: string): ItemStatus => open(`agent (reconciles a live cluster): ${text}`);
-
 export const statuses: Readonly<Record<number, ItemStatus>> = {
   // NetworkPolicy: objects
-  2: storage,
   15: open(
     'serialised form of stored objects. That absent and empty lists mean the same is tested with S102 and S121.',
   ),
-  16: storage,
-  17: storage,
-  18: storage,
-  19: storage,
-  20: storage,
   22: informational(
     'how an older registry called validation; podwall validates an update once (S21).',
   ),
@@ -104,8 +94,13 @@ export const statuses: Readonly<Record<number, ItemStatus>> = {
     'every container port of that name counts, with its own number and protocol; ports of init containers count only for sidecars (restartPolicy Always); a destination that is no pod has no named ports.',
   ),
   147: notApplicable('other mechanisms (host firewall, service mesh) are outside podwall’s model.'),
-  157: agent('time between the API write and enforcement is measured, not promised.'),
-  158: agent('delay budget of the upstream suites.'),
+  157: tested(
+    'test/e2e/agent.e2e.test.ts',
+    'a policy event denies packets, an allow event lets them pass',
+  ),
+  158: notApplicable(
+    'delay budget of the upstream suites; docs/design/agent.md has the measured delay.',
+  ),
   159: choice(
     'denied packets are dropped; the dataplane can reject instead (`--deny=reject`), tested in test/e2e/dataplane.e2e.test.ts.',
   ),
@@ -143,12 +138,18 @@ export const statuses: Readonly<Record<number, ItemStatus>> = {
   187: informational(
     'Calico, Antrea, kube-router, AWS and kube-network-policies take the second option.',
   ),
-  189: enforcement(
+  189: notApplicable(
     'permitted: a running pod may see forbidden traffic until the policy is handled.',
   ),
-  190: enforcement('a new pod is isolated before its containers start.'),
-  191: enforcement('allow rules take effect with or after isolation.'),
-  192: enforcement('rules apply to the pod’s network namespace, hence to all containers.'),
+  190: tested(
+    'test/e2e/lab-ready.e2e.test.ts',
+    'the first connection to an allowed pod works, none to a forbidden one',
+  ),
+  191: tested(
+    'test/e2e/lab-ready.e2e.test.ts',
+    'the first connection to an allowed pod works, none to a forbidden one',
+  ),
+  192: notApplicable('containers of a pod share the network namespace that the rules apply to.'),
   193: notApplicable('permits nodes to differ for a while.'),
   194: notApplicable('a duty of pods.'),
   195: choice(
@@ -162,15 +163,12 @@ export const statuses: Readonly<Record<number, ItemStatus>> = {
     'otherProtocols',
   ),
   202: informational('what others do with ICMP.'),
-  203: notApplicable('podwall supports SCTP (S130, S131).'),
   204: tested('test/e2e/dataplane.e2e.test.ts', 'IPv6 neighbour discovery works'),
   205: choice('an ipBlock limits its family; isolation covers both (S206–S208).'),
   209: notApplicable('lists what NetworkPolicy v1 cannot express.'),
-  210: open('table output of NetworkPolicies concerns `podwall lab get`.'),
   212: open('second-hand wording of `kubectl describe`; `podwall explain` uses its own words.'),
 
   // ClusterNetworkPolicy
-  214: open('table output of ClusterNetworkPolicies concerns `podwall lab get`.'),
   216: notApplicable('no condition types are defined.'),
   218: notApplicable('what the upstream bundle ships.'),
   221: choice(
@@ -235,6 +233,9 @@ export const statuses: Readonly<Record<number, ItemStatus>> = {
   374: choice(
     'a node or hostNetwork pod matches ipBlock, networks and nodes peers by its address, and nothing else.',
   ),
-  375: agent('see S157.'),
+  375: tested(
+    'test/e2e/agent.e2e.test.ts',
+    'a policy event denies packets, an allow event lets them pass',
+  ),
   388: tested('test/e2e/random-clusters.e2e.test.ts', 'compared at least 300 packet cases'),
 };

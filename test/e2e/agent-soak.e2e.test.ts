@@ -1,6 +1,6 @@
 /**
  * Pods, policies and namespaces come and go, through an API that misbehaves; when all is as it was in the
- * beginning, so are the kernel's objects, the agent's memory and its files. 20 seconds; ten minutes with
+ * beginning, so are the kernel's objects, the agent's memory and its files. Twelve seconds; ten minutes with
  * `npm run test:soak`.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -18,7 +18,7 @@ import { normalise } from './dataplane/ruleset.ts';
 const impossible = await canMakeBed();
 if (impossible !== undefined) console.warn(`soak test skipped: ${impossible}`);
 const soak = process.env['PODWALL_SOAK'] === '1';
-const seconds = Number(process.env['PODWALL_SOAK_SECONDS'] ?? (soak ? 600 : 20));
+const seconds = Number(process.env['PODWALL_SOAK_SECONDS'] ?? (soak ? 600 : 12));
 const fixed = process.env['CI'] && !soak ? '20261122' : undefined;
 const seed = Number(process.env['PODWALL_SEED'] ?? fixed ?? Date.now() % 0x7fffffff);
 

@@ -162,7 +162,8 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
   }, 900_000);
 
   it(`killed before each commit of each kind of update: what stays is safe, and whoever comes next ends where nobody was killed (seed ${seed})`, async () => {
-    const nft = spawnRunner({ netns: bed.netns('node-1') });
+    const runner = interactive();
+    const nft = runner.run;
     const calm = createBackend({
       nft: spawnRunner({ netns: bed.netns('calm') }),
       collectAfterMs: 0,
@@ -214,6 +215,7 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
     const result = await flood.stop();
     await calm.cleanup();
     await createBackend({ nft }).cleanup();
+    await discard(runner);
     console.info(
       `killed before ${[...killed].map(([phase, times]) => `${phase} ${times}`).join(', ')} times; ${formatCount(result)}`,
     );
@@ -243,7 +245,7 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
         await new Promise((resolve) => setImmediate(resolve));
       child.kill('SIGKILL');
       const code = await ended;
-      typical *= code === null ? 1.2 : 0.85;
+      typical *= code === null ? 1.5 : 0.7;
       if (code === null) {
         kills += 1;
         throw new Killed();
@@ -259,7 +261,10 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
     const stream = updates();
     await createBackend({ nft }).apply(program(stream.next().value));
     const flood = await flooded({ batch: 2, pauseMs: 1 });
-    for (let i = 0; i < (soak ? 40 : 2) * updateKinds; i++) {
+    const began = performance.now();
+    for (let i = 0; i < 4; i++) await nft('add table inet tick\ndelete table inet tick\n');
+    typical = (performance.now() - began) * 250;
+    for (let i = 0; i < (soak ? 40 : 1) * updateKinds; i++) {
       const after = program(stream.next().value);
       await createBackend({ nft: mortal() })
         .apply(after)
@@ -277,7 +282,7 @@ describe.skipIf(impossible !== undefined)('under a flood', () => {
     await createBackend({ nft }).cleanup();
     console.info(`nft killed ${kills} times, in time ${committed} times; ${formatCount(result)}`);
     expect(result).toMatchObject({ leaked: 0, lost: 0 });
-    expect(kills).toBeGreaterThan(3);
-    expect(committed).toBeGreaterThan(3);
+    expect(kills).toBeGreaterThan(1);
+    expect(committed).toBeGreaterThan(1);
   }, 900_000);
 });

@@ -171,7 +171,8 @@ export function startKubelet(
           if (!entry.containers.has(name)) sayStarted(current, name);
         }
         setStatus(current, podStatus(current, entry, writer.now()));
-        controller.enqueue(key);
+        const more = listAt(current, 'spec', 'ephemeralContainers').length > 0;
+        if (more || current.metadata.deletionTimestamp !== undefined) controller.enqueue(key);
       },
       (error: unknown) => {
         const message = error instanceof Error ? error.message : String(error);

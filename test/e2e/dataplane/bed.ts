@@ -75,8 +75,18 @@ export type Question =
   | { readonly do: 'stop-flood' }
   /** Local port of the held connection. */
   | { readonly do: 'held-port'; readonly as?: string }
-  /** Connects again and again for `ms`. Answers {@link Loop} as JSON. */
-  | { readonly do: 'loop'; readonly host: string; readonly port: number; readonly ms: number }
+  /**
+   * Connects again and again, for `ms` at most: until `stop-loops`, or `once` it has opened. Answers
+   * {@link Loop} as JSON.
+   */
+  | {
+      readonly do: 'loop';
+      readonly host: string;
+      readonly port: number;
+      readonly ms: number;
+      readonly once?: boolean;
+    }
+  | { readonly do: 'stop-loops' }
   /** Two datagrams at once from one new socket, `rounds` times. Answers how many came back. */
   | { readonly do: 'pairs'; readonly host: string; readonly port: number; readonly rounds: number }
   /** A datagram each 20 ms from one local port for `ms`. Answers how many came back. */

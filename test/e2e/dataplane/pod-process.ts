@@ -13,6 +13,7 @@ const held = new Map<string, { readonly socket: Socket; heard: number }>();
 let flooding = false;
 /** When the last byte came over any connection. */
 let heardAt = 0;
+let looping = false;
 
 const now = (): number => performance.timeOrigin + performance.now();
 
@@ -142,7 +143,8 @@ async function loop(question: Question & { do: 'loop' }): Promise<string> {
   let tries = 0;
   let opened = 0;
   let firstOpenAt: number | undefined;
-  while (Date.now() < end) {
+  looping = true;
+  while (looping && Date.now() < end && !(question.once === true && opened > 0)) {
     const begun = Date.now();
     tries++;
     if ((await tryConnect(question.host, question.port, 30)) !== 'open') continue;
@@ -223,6 +225,9 @@ function answer(question: Question): Promise<string> {
       return Promise.resolve(String(held.get(question.as ?? '')?.socket.localPort ?? 0));
     case 'loop':
       return loop(question);
+    case 'stop-loops':
+      looping = false;
+      return Promise.resolve('stopped');
     case 'pairs':
       return pairs(question);
     case 'udp-stream':

@@ -41,9 +41,12 @@ async function serve(): Promise<void> {
   );
   let serial = 0;
   const at = <T>(list: readonly T[]): T => list[(serial * 7) % list.length] as T;
-  const relabelled = (pod: KubeObject): KubeObject => ({
+  /** Another one each time that the same object's turn comes. */
+  const varying = (list: readonly unknown[]): number =>
+    (serial + Math.floor(serial / list.length)) % 10;
+  const relabelled = (pod: KubeObject, app: number): KubeObject => ({
     ...pod,
-    metadata: { ...pod.metadata, labels: { ...pod.metadata.labels, app: `app-${serial % 10}` } },
+    metadata: { ...pod.metadata, labels: { ...pod.metadata.labels, app: `app-${app}` } },
   });
   const edited = (policy: KubeObject): KubeObject => {
     const spec = policy.spec as { ingress: { ports: unknown[] }[] };
@@ -61,8 +64,8 @@ async function serve(): Promise<void> {
       if (serial % 2 === 0) api.delete('NetworkPolicy', namespace, 'extra');
       else api.put(edited({ ...policy, metadata: { namespace, name: 'extra' } }));
     },
-    'labels of a pod here': () => api.put(relabelled(at(local))),
-    'labels of a pod elsewhere': () => api.put(relabelled(at(remote))),
+    'labels of a pod here': () => api.put(relabelled(at(local), varying(local))),
+    'labels of a pod elsewhere': () => api.put(relabelled(at(remote), varying(remote))),
     'a pod comes or goes here': () => {
       const pod = local[0] as KubeObject;
       const { namespace = '' } = pod.metadata;
@@ -75,8 +78,9 @@ async function serve(): Promise<void> {
         } as KubeObject);
     },
     'labels of a namespace (50 pods)': () => {
-      const namespace = at(objects.filter((one) => one.kind === 'Namespace'));
-      const team = `t${serial % 10}`;
+      const all = objects.filter((one) => one.kind === 'Namespace');
+      const namespace = at(all);
+      const team = `t${varying(all)}`;
       api.put({ ...namespace, metadata: { ...namespace.metadata, labels: { team } } });
     },
   };

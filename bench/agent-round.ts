@@ -34,6 +34,16 @@ function withApp(pod: KubeObject, app: string): KubeObject {
   };
 }
 
+/** As far as these clusters go: a policy of the pod's namespace that names its app. */
+function selects({ metadata, spec }: KubeObject, pod: KubeObject): boolean {
+  const { matchLabels } = (spec as { podSelector: { matchLabels: Record<string, string> } })
+    .podSelector;
+  return (
+    metadata.namespace === pod.metadata.namespace &&
+    matchLabels['app'] === pod.metadata.labels?.['app']
+  );
+}
+
 function withPort(policy: KubeObject, port: number): KubeObject {
   const spec = policy.spec as { ingress: object[] };
   const ingress = spec.ingress.map((rule) => ({ ...rule, ports: [{ port }] }));
@@ -81,13 +91,19 @@ for (const [pods, policies] of [
   const namespaces = objects.filter(({ kind }) => kind === 'Namespace');
   const at = (list: readonly KubeObject[], i: number): KubeObject =>
     list[(i * 7) % list.length] as KubeObject;
+  /** Another one each time that the same object's turn comes. */
+  const varying = (list: readonly KubeObject[], i: number): number =>
+    (i + Math.floor(i / list.length)) % 10;
+  const forHere = some.filter((policy) => here.some((pod) => selects(policy, pod)));
   const changes: Record<string, (i: number) => KubeObject> = {
-    'rules of a policy': (i) => withPort(at(some, i), 8000 + i),
-    'labels of a pod here': (i) => withApp(at(here, i), `app-${i % 10}`),
-    'labels of a pod elsewhere': (i) => withApp(at(elsewhere, i), `app-${i % 10}`),
+    'rules of a policy for here': (i) => withPort(at(forHere, i), 8000 + i),
+    'rules of another policy': (i) => withPort(at(some, i), 9000 + i),
+    'labels of a pod here': (i) => withApp(at(here, i), `app-${varying(here, i)}`),
+    'labels of a pod elsewhere': (i) => withApp(at(elsewhere, i), `app-${varying(elsewhere, i)}`),
     'labels of a namespace': (i) => {
       const namespace = at(namespaces, i);
-      return { ...namespace, metadata: { ...namespace.metadata, labels: { team: `t${i % 10}` } } };
+      const team = `t${varying(namespaces, i)}`;
+      return { ...namespace, metadata: { ...namespace.metadata, labels: { team } } };
     },
   };
   for (const [what, change] of Object.entries(changes)) {

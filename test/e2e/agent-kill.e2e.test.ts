@@ -21,7 +21,8 @@ if (impossible !== undefined) console.warn(`agent kill tests skipped: ${impossib
 const soak = process.env['PODWALL_SOAK'] === '1';
 
 /**
- * Stands in for nft in the agent's PATH. Passes everything on to the real one; of its long-lived
+ * Stands in for nft in the agent's PATH. Passes everything on to the real one (descriptor 3
+ * is the file with long scripts); of its long-lived
  * form it counts the commits, and at the one that FATAL names kills the agent: `before` it is
  * written, or right `after`, while the kernel is at it.
  */
@@ -35,7 +36,7 @@ if (args[0] !== '-i') {
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code) => process.exit(code ?? 1));
 } else {
-  const child = spawn(${JSON.stringify(real)}, args, { stdio: ['pipe', 'inherit', 'inherit'] });
+  const child = spawn(${JSON.stringify(real)}, args, { stdio: ['pipe', 'inherit', 'inherit', 3] });
   child.on('exit', (code) => process.exit(code ?? 1));
   let commits = 0;
   let rest = '';

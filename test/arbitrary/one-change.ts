@@ -21,12 +21,15 @@ const selected = (draw: Draw): object => ({
   podSelector: { matchLabels: { l: pick(draw, labels) } },
 });
 
-const audited = (draw: Draw, policy: KubeObject): KubeObject =>
-  draw.integer(0, 3) > 0
+/** Deep: with what makes programs long, Pass rules and audited policies. */
+export type Depth = 'deep' | 'shallow';
+
+const audited = (draw: Draw, policy: KubeObject, depth: Depth): KubeObject =>
+  depth === 'shallow' || draw.integer(0, 3) > 0
     ? policy
     : { ...policy, metadata: { ...policy.metadata, annotations: { 'podwall.dev/mode': 'audit' } } };
 
-function randomPolicy(draw: Draw, number: number): KubeObject {
+function randomPolicy(draw: Draw, number: number, depth: Depth): KubeObject {
   const rule = (peers: 'from' | 'to'): object => ({
     [peers]: Array.from({ length: draw.integer(1, 2) }, () => selected(draw)),
     ...(draw.integer(0, 3) === 0 ? { ports: [{ port: 80 }] } : {}),
@@ -42,10 +45,11 @@ function randomPolicy(draw: Draw, number: number): KubeObject {
         ingress: rules('from'),
         egress: rules('to'),
       }),
+      depth,
     );
   const tiered = (peers: 'from' | 'to'): object[] =>
     Array.from({ length: draw.integer(0, 2) }, () => ({
-      action: pick(draw, ['Accept', 'Deny', 'Pass']),
+      action: pick(draw, depth === 'deep' ? ['Accept', 'Deny', 'Pass'] : ['Accept', 'Deny']),
       [peers]: [{ pods: { ...selected(draw), namespaceSelector: {} } }],
     }));
   return clusterPolicy(`cnp${number}`, {
@@ -58,22 +62,22 @@ function randomPolicy(draw: Draw, number: number): KubeObject {
 }
 
 /** A namespace, a node, pods 10.0.0.1 to .4 (fd00::1 to ::4), and policies of all tiers, some only audited. */
-export function randomObjects(draw: Draw): KubeObject[] {
+export function randomObjects(draw: Draw, depth: Depth): KubeObject[] {
   return [
     namespace('a'),
     node('n', ['192.168.0.1']),
     ...Array.from({ length: 4 }, (_, number) => randomPod(draw, number)),
-    ...Array.from({ length: draw.integer(2, 5) }, (_, number) => randomPolicy(draw, number)),
+    ...Array.from({ length: draw.integer(2, 5) }, (_, number) => randomPolicy(draw, number, depth)),
   ];
 }
 
 /** One object later: a pod's labels, or a policy that comes, goes or says something else. */
-export function changed(draw: Draw, objects: readonly KubeObject[]): KubeObject[] {
+export function changed(draw: Draw, objects: readonly KubeObject[], depth: Depth): KubeObject[] {
   const next = [...objects];
   const at = draw.integer(2, next.length - 1);
   const number = at - 6;
   if (number < 0) next[at] = randomPod(draw, at - 2);
   else if (draw.integer(0, 3) === 0) next.splice(at, 1);
-  else next[at] = randomPolicy(draw, number);
+  else next[at] = randomPolicy(draw, number, depth);
   return next;
 }

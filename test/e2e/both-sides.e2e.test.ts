@@ -131,7 +131,7 @@ describe.skipIf(impossible !== undefined).each(['routed', 'bridge'] as const)(
         const backend = createBackend({ nft: runner.run, collectAfterMs: 0 });
         let commits = 0;
         for (let round = 0; round < (soak ? 100 : 20); round++) {
-          let objects = randomObjects(draw);
+          let objects = randomObjects(draw, 'deep');
           for (let change = 0; change < 12; change++) {
             const { snapshot } = buildSnapshot(
               objects.map((object) => ({ object })),
@@ -141,7 +141,7 @@ describe.skipIf(impossible !== undefined).each(['routed', 'bridge'] as const)(
             );
             const { transactions } = await backend.apply(compileNode(snapshot, 'n'));
             commits += transactions.length;
-            objects = changed(draw, objects);
+            objects = changed(draw, objects, 'deep');
           }
         }
         await backend.cleanup();

@@ -163,6 +163,7 @@ export const statuses: Readonly<Record<number, ItemStatus>> = {
     'otherProtocols',
   ),
   202: informational('what others do with ICMP.'),
+  203: notApplicable('podwall supports SCTP (S130, S131).'),
   204: tested('test/e2e/dataplane.e2e.test.ts', 'IPv6 neighbour discovery works'),
   205: choice('an ipBlock limits its family; isolation covers both (S206–S208).'),
   209: notApplicable('lists what NetworkPolicy v1 cannot express.'),

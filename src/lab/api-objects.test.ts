@@ -84,7 +84,7 @@ describe('apply', () => {
     const { refusals } = await refused(
       objects.apply([
         pod('fine', 'fresh'),
-        { ...bad, source: source as never },
+        { ...bad, source },
         policy('worse', { podSelector: 1 }),
       ]),
     );

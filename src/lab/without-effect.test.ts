@@ -2,8 +2,12 @@ import { expect, it } from 'vitest';
 import type { KubeObject } from '../k8s/types.ts';
 import { withoutEffect } from './without-effect.ts';
 
-const object = (kind: string, spec: unknown): KubeObject =>
-  ({ apiVersion: 'v1', kind, metadata: { name: 'x' }, spec }) as KubeObject;
+const object = (kind: string, spec: unknown): KubeObject => ({
+  apiVersion: 'v1',
+  kind,
+  metadata: { name: 'x' },
+  spec,
+});
 
 it('counts what the lab keeps and does not act on, in pods and templates alike', () => {
   const pod = {

@@ -272,7 +272,7 @@ function createWorld(draw: Draw, api: FakeApi): World {
           metadata: { name: `node-${number}` },
           spec: { podCIDRs: [`10.244.${number}.0/24`, `fd00:244:${number}::/64`] },
           status: { addresses: [{ type: 'InternalIP', address: `192.168.0.${number}` }] },
-        } as KubeObject);
+        });
       for (const place of places) moveIn(place);
       put(policy());
     },

@@ -91,6 +91,9 @@ export function wantedStreams(query: URLSearchParams): Wanted {
 
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
 
+/** Long enough for a client on a busy machine to make its streams. */
+const greetingAfterMs = 200;
+
 /** Channels over WebSocket: the first byte of a message names the stream. */
 export function webSocketStreams(socket: WebSocket, wanted: Wanted): ClientStreams {
   const stdin = new PassThrough();
@@ -129,14 +132,19 @@ export function webSocketStreams(socket: WebSocket, wanted: Wanted): ClientStrea
         return;
     }
   });
-  // Some clients wait for a first message on each output channel.
-  for (const [number, asked] of [
-    [channel.stdout, wanted.stdout],
-    [channel.stderr, wanted.stderr],
-  ] as const)
-    if (asked) socket.send(Buffer.of(number));
+  // Some clients wait for a first message on each output channel. Others, client-go among them, begin
+  // to read before they have made their streams, and throw away what comes that early.
+  const greeting = setTimeout(() => {
+    if (socket.readyState !== socket.OPEN) return;
+    for (const [number, asked] of [
+      [channel.stdout, wanted.stdout],
+      [channel.stderr, wanted.stderr],
+    ] as const)
+      if (asked) socket.send(Buffer.of(number));
+  }, greetingAfterMs);
   const gone = new Promise<void>((resolve) => {
     socket.on('close', () => {
+      clearTimeout(greeting);
       stdin.end();
       resolve();
     });
